@@ -1,6 +1,6 @@
 """The base of all callbacks.
 
-A callback overrides the events that it wants (see `torte.learner.events` for the loop they sit in)::
+A callback overrides the events that it wants (`torte.learner.events` shows the loop they sit in)::
 
     class CountBatches(Callback):
         run_valid = False                       # batch events in training only
@@ -14,8 +14,8 @@ A callback overrides the events that it wants (see `torte.learner.events` for th
                 raise CancelFitException        # and steers it
             self.learn.loss_grad = ...          # to write the learner's fields, say `self.learn.`
 
-Events that are not overridden cost nothing: the Learner keeps, for each event, the list of the methods
-that are there, and makes it anew only when the callbacks change.
+Events that are not overridden cost nothing: the Learner keeps, for each event, the list of the
+methods that are there, and makes it anew only when the callbacks change.
 """
 
 import re
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["Callback", "ShadowedFieldWarning", "callback_name"]
 
 LOOP_FIELDS = frozenset(
-    "dl dls epoch iter loss loss_func loss_grad model n_epoch n_iter opt pct_train pred train_iter "
-    "training x xb y yb".split()
+    {"dl", "dls", "epoch", "iter", "loss", "loss_func", "loss_grad", "model", "n_epoch", "n_iter"}
+    | {"opt", "pct_train", "pred", "train_iter", "training", "x", "xb", "y", "yb"}
 )
 """What the loop reads from the Learner: set on a callback by mistake, it would change nothing."""
 
@@ -58,8 +58,8 @@ def callback_name(cls: type) -> str:
 class Callback:
     """Something that happens at events of the loop; every event is a method that does nothing.
 
-    Attributes read through to the learner: `self.loss` is `self.learn.loss` unless the callback has a
-    `loss` of its own. Writing does not: say `self.learn.loss_grad = ...`.
+    Attributes read through to the learner: `self.loss` is `self.learn.loss` unless the callback has
+    a `loss` of its own. Writing does not: say `self.learn.loss_grad = ...`.
 
     Args:
         **events: Functions of one argument (the callback), by event name, for a callback without a
@@ -76,7 +76,7 @@ class Callback:
     run_after: "type[Callback] | str | Sequence[type[Callback] | str]" = ()
     """Classes (or names) of callbacks that this one must follow, whatever their `order`."""
     run: bool = True
-    """Set to False to silence the callback for the rest of the fit; the end of a fit sets it again."""
+    """Set to False to silence the callback for the rest of the fit; its end sets it again."""
     run_train: bool = True
     """Whether the batch events of training reach it."""
     run_valid: bool = True
@@ -160,8 +160,8 @@ class Callback:
     def clean_up(self) -> None:
         """Put back what was changed for a while; called once however a fit or a validation ended.
 
-        It follows `after_fit` where that was reached, and comes also after an exception or Ctrl-C, when
-        it was not. It is no event of the loop and must not count on any event having taken place.
+        It follows `after_fit` where that was reached, and comes also after an exception or Ctrl-C,
+        when it was not. It is no event of the loop and must not count on any having taken place.
         """
 
     def after_create(self) -> None:

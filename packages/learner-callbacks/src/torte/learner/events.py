@@ -1,7 +1,8 @@
 """The training loop and its events.
 
-This is the whole loop. Every name in the left column is an event: the callbacks that define a method
-of that name are called there, in order, and may read and change everything or cancel what follows::
+This is the whole loop. Every name in the left column is an event: the callbacks that define a
+method of that name are called there, in order, and may read and change everything or cancel what
+follows::
 
     after_create                          the Learner was made
     before_fit
@@ -37,10 +38,11 @@ of that name are called there, in order, and may read and change everything or c
     after_cancel_fit                      (only after CancelFitException)
     after_fit
 
-A cancel exception ends its own section at once: the section's `after_cancel_*` event follows, then its
-`after_*` event, and the loop goes on behind it. The `after_*` events of sections *inside* the cancelled
-one are not reached: `CancelFitException` raised within a batch goes straight to `after_cancel_fit`.
-After `CancelStepException` the gradients are still zeroed; to keep them (accumulation), cancel the batch.
+A cancel exception ends its own section at once: the section's `after_cancel_*` event follows, then
+its `after_*` event, and the loop goes on behind it. The `after_*` events of sections *inside* the
+cancelled one are not reached: `CancelFitException` raised within a batch goes straight to
+`after_cancel_fit`. After `CancelStepException` the gradients are still zeroed; to keep them, as
+accumulation does, raise `CancelBatchException` in `before_step`.
 """
 
 from enum import StrEnum
@@ -129,4 +131,4 @@ EVENT_ALIASES: dict[str, str] = {
     "begin_step": "before_step",
     "begin_validate": "before_validate",
 }
-"""The paper's spellings. A callback that defines `begin_fit` is called at `before_fit`, and so on."""
+"""The paper's spellings: a callback that defines `begin_fit` is called at `before_fit`."""

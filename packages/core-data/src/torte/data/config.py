@@ -22,7 +22,14 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["CONFIG_VARIABLE", "HOME_VARIABLE", "MIRROR_VARIABLE", "Config", "torte_cfg", "torte_path"]
+__all__ = [
+    "CONFIG_VARIABLE",
+    "HOME_VARIABLE",
+    "MIRROR_VARIABLE",
+    "Config",
+    "torte_cfg",
+    "torte_path",
+]
 
 HOME_VARIABLE = "TORTE_HOME"
 CONFIG_VARIABLE = "TORTE_CONFIG"

@@ -7,6 +7,7 @@ temporary folder beside the destination, which is renamed into place at the very
 leaves nothing behind.
 """
 
+import lzma
 import os
 import shutil
 import stat
@@ -23,6 +24,15 @@ from typing import IO
 __all__ = ["ArchiveError", "ExtractionLimits", "extract_archive", "is_archive"]
 
 _CHUNK = 1 << 20
+_DAMAGE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    UnicodeError,
+    NotImplementedError,  # zipfile: a compression method that it does not know
+)
 _DRIVE_OR_STREAM = ":"
 
 
@@ -203,7 +213,9 @@ class _Unpacker:
     def _copy(self, source: Path, target: Path, member: _Member) -> None:
         self._require_inside(source, member)
         if not source.is_file():
-            raise ArchiveError(f"member {member.name!r} links to {member.link!r}, not in the archive")
+            raise ArchiveError(
+                f"member {member.name!r} links to {member.link!r}, not in the archive"
+            )
         self._spend(source.stat().st_size, member)
         shutil.copy2(source, target)
 
@@ -271,11 +283,16 @@ def extract_archive(
             _unpack(archive, inner, limits or ExtractionLimits())
         except ArchiveError as error:
             raise ArchiveError(f"{str(archive)!r} was not unpacked: {error}") from error
-        except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, UnicodeError) as error:
+        except _DAMAGE as error:
             raise ArchiveError(f"{str(archive)!r} is damaged: {error}") from error
         except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
             message = f"{str(archive)!r} holds a file and a folder of one name: {error.filename!r}"
             raise ArchiveError(message) from error
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            # The decompressors report bad data as an OSError without a number.
+            raise ArchiveError(f"{str(archive)!r} is damaged: {error}") from error
         _swap_into_place(_content_root(inner), destination, work / "old")
     finally:
         shutil.rmtree(work, ignore_errors=True)

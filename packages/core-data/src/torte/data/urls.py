@@ -22,7 +22,7 @@ from torte.data.config import torte_path
 __all__ = ["PACKAGE_SCHEME", "FileCheck", "URLs", "known_check"]
 
 PACKAGE_SCHEME: Final = "package:"
-"""Scheme of archives that lie inside an installed package: `package:torte.data/samples/x.tar.gz`."""
+"""Scheme of files inside an installed package: `package:torte.data/samples/x.tar.gz`."""
 
 _S3 = "https://s3.amazonaws.com/fast-ai-"
 _SAMPLE = f"{_S3}sample/"

@@ -44,8 +44,8 @@ def _followers(callbacks: Sequence[Callback]) -> list[set[int]]:
 def sort_callbacks(callbacks: Iterable[Callback]) -> list[Callback]:
     """Return the callbacks in the order in which they run.
 
-    Ascending `order`, then the order given; `run_before` and `run_after` override both. Targets that
-    are not among the callbacks are passed over.
+    Ascending `order`, then the order given; `run_before` and `run_after` override both. Targets
+    that are not among the callbacks are passed over.
 
     Raises:
         CallbackCycleError: If no order satisfies every `run_before` and `run_after`.

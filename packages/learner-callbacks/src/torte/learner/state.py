@@ -1,0 +1,184 @@
+"""Remembering how things were, and putting them back.
+
+"Looking never changes": what only looks at a Learner (`lr_find`, `validate`, `get_preds`,
+`predict`) runs inside these context managers, which restore in `finally`: also after an exception
+or Ctrl-C.
+"""
+
+import random
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+__all__ = [
+    "attributes_restored",
+    "copy_state",
+    "loaders_restored",
+    "model_restored",
+    "modes_restored",
+    "optimizer_restored",
+    "remember",
+    "rng_restored",
+]
+
+
+def copy_state(value: Any) -> Any:
+    """Copy tensors and containers all the way down; anything else is shared."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().clone()
+    if isinstance(value, dict):
+        return {key: copy_state(item) for key, item in value.items()}
+    if type(value) in (list, tuple, set):
+        return type(value)(copy_state(item) for item in value)
+    return value
+
+
+_MUTABLE = (torch.Tensor, dict, list, tuple, set)
+
+
+def remember(value: Any) -> Callable[[], Any]:
+    """Return a function that brings `value` back to what it is now and returns it.
+
+    The same object comes back, its contents restored in place: whoever else holds it sees that too.
+    Tensors and plain containers are followed all the way down; anything else counts as immutable.
+    """
+    if isinstance(value, torch.Tensor):
+        return _remember_tensor(value)
+    if type(value) is dict:
+        entries = {key: remember(item) for key, item in value.items()}
+        return lambda: _refill_dict(value, {key: back() for key, back in entries.items()})
+    if type(value) is list:
+        if not any(isinstance(item, _MUTABLE) for item in value):
+            plain = value.copy()
+            return lambda: _refill_list(value, plain)
+        items = [remember(item) for item in value]
+        return lambda: _refill_list(value, [back() for back in items])
+    if type(value) is tuple and any(isinstance(item, _MUTABLE) for item in value):
+        parts = [remember(item) for item in value]
+        return lambda: ([back() for back in parts], value)[1]
+    if type(value) is set:
+        members = value.copy()
+        return lambda: (value.clear(), value.update(members), value)[2]
+    return lambda: value
+
+
+def _remember_tensor(tensor: torch.Tensor) -> Callable[[], torch.Tensor]:
+    saved = tensor.detach().clone()
+
+    def back() -> torch.Tensor:
+        # Writing only what differs leaves autograd's version counters of untouched tensors alone.
+        now = tensor.detach()
+        if now.shape != saved.shape or now.dtype != saved.dtype or now.device != saved.device:
+            tensor.data = saved
+        elif not torch.equal(now, saved):
+            now.copy_(saved)
+        return tensor
+
+    return back
+
+
+def _refill_list(target: list[Any], items: list[Any]) -> list[Any]:
+    target[:] = items
+    return target
+
+
+def _refill_dict(target: dict[Any, Any], entries: dict[Any, Any]) -> dict[Any, Any]:
+    target.clear()
+    target.update(entries)
+    return target
+
+
+@contextmanager
+def rng_restored() -> Iterator[None]:
+    """Leave the global generators of Python, NumPy and torch (CPU and GPUs in use) as they were."""
+    # The legacy generator is the one that users' own code draws from.
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    cpu = torch.get_rng_state()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
+        torch.set_rng_state(cpu)
+        if cuda is not None:
+            torch.cuda.set_rng_state_all(cuda)
+
+
+@contextmanager
+def modes_restored(model: nn.Module) -> Iterator[None]:
+    """Leave every module's training or evaluation mode as it was."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+_MODULE_TABLES = frozenset(vars(nn.Module())) - {"training"}
+"""What every module has of PyTorch's own: its parameters, buffers, hooks and submodules."""
+
+
+@contextmanager
+def model_restored(model: nn.Module) -> Iterator[None]:
+    """Leave parameters, gradients, buffers, modes and plain attributes of a model as they were.
+
+    Plain attributes include the hidden state that recurrent models carry from batch to batch.
+    """
+    tensors = [remember(tensor) for tensor in (*model.parameters(), *model.buffers())]
+    grads = [(p, p.grad, remember(p.grad)) for p in model.parameters()]
+    with attributes_restored(model.modules(), skip=_MODULE_TABLES):
+        try:
+            yield
+        finally:
+            for back in tensors:
+                back()
+            for parameter, grad, back in grads:
+                back()
+                parameter.grad = grad
+
+
+@contextmanager
+def optimizer_restored(optimizer: Any) -> Iterator[None]:
+    """Leave the state and the hyper-parameters of an optimizer as they were."""
+    saved = copy_state(optimizer.state_dict())
+    try:
+        yield
+    finally:
+        optimizer.load_state_dict(saved)
+
+
+@contextmanager
+def attributes_restored(
+    objects: Iterable[Any], skip: frozenset[str] = frozenset()
+) -> Iterator[None]:
+    """Leave the attributes of objects as they were, in place (see `remember`)."""
+    saved = [
+        (one, {name: remember(value) for name, value in vars(one).items() if name not in skip})
+        for one in objects
+    ]
+    try:
+        yield
+    finally:
+        for one, attributes in saved:
+            table = vars(one)
+            for name in [name for name in table if name not in skip and name not in attributes]:
+                del table[name]
+            table.update({name: back() for name, back in attributes.items()})
+
+
+@contextmanager
+def loaders_restored(loaders: Iterable[Any]) -> Iterator[None]:
+    """Leave the position (seed, epoch) of torte's own loaders as it was; others keep none."""
+    from torte.data import DataLoader
+
+    with ExitStack() as stack:
+        for loader in loaders:
+            if isinstance(loader, DataLoader):
+                stack.callback(loader.load_state_dict, loader.state_dict())
+        yield

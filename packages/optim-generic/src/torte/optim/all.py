@@ -1,0 +1,6 @@
+"""Every public name of `torte.optim`, for `from torte.optim.all import *`."""
+
+from torte import optim
+from torte.optim import *
+
+__all__ = [*optim.__all__]

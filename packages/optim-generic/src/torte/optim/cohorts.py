@@ -1,0 +1,145 @@
+"""Cohorts: parameters that take exactly the same step, and so can take it together.
+
+All parameters of a cohort are of one group, dtype and device, have the same flags, the same
+number-valued state (the step count, above all) and the same kinds of tensor state. The engines work
+on cohorts. They are made when the first step comes and made anew when something structural changes:
+a gradient that was there is missing or the other way round, a group, a flag, a loaded state.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torte.optim.errors import OptimizerError
+
+__all__ = ["Cohort", "make_cohorts", "usable_gradient", "work_dtype"]
+
+State = dict[str, Any]
+
+
+@dataclass(eq=False)
+class Cohort:
+    """Parameters that take the same step.
+
+    Attributes:
+        group: Their parameter group, whose hypers are read at every step.
+        parameters: The parameters, each with at least one element.
+        states: The state dict of each, in the same order; tensors in it are updated in place.
+        numbers: Number-valued state, the same for all of them.
+        flags: Flags, the same for all of them.
+        state_names: Names of the tensor state that each has.
+        plan: How an engine steps them.
+        checked: The group's hypers as they were when last checked.
+    """
+
+    group: dict[str, Any]
+    parameters: list[Tensor]
+    states: list[State]
+    numbers: dict[str, float]
+    flags: dict[str, bool]
+    state_names: tuple[str, ...]
+    plan: Any = field(default=None, repr=False)
+    checked: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def numel(self) -> int:
+        """Number of elements of all parameters together."""
+        return sum(parameter.numel() for parameter in self.parameters)
+
+    def gradients(self) -> list[Tensor] | None:
+        """The gradients, or `None` when one is missing now."""
+        found = [parameter.grad for parameter in self.parameters]
+        for gradient in found:
+            if gradient is None:
+                return None
+        return found  # pyright: ignore[reportReturnType]
+
+    def keep(self, numbers: dict[str, float]) -> None:
+        """Write new number-valued state to every parameter's state."""
+        self.numbers = numbers
+        for state in self.states:
+            state.update(numbers)
+
+
+def work_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The real dtype that rules compute in for parameters of `dtype`: float32 or wider."""
+    return torch.promote_types(dtype.to_real(), torch.float32)
+
+
+def usable_gradient(parameter: Tensor, gradient: Tensor) -> Tensor:
+    """Bring a gradient into its parameter's layout: dense, of the same strides and device.
+
+    Raises:
+        OptimizerError: It is of another shape.
+    """
+    if gradient.layout is not torch.strided:
+        gradient = gradient.to_dense()
+    if gradient.shape != parameter.shape:
+        raise OptimizerError(
+            f"a gradient of shape {tuple(gradient.shape)} cannot belong to a parameter of shape "
+            f"{tuple(parameter.shape)}"
+        )
+    if gradient.dtype != parameter.dtype or gradient.device != parameter.device:
+        gradient = gradient.to(parameter)
+    if gradient.is_conj() or gradient.is_neg():
+        gradient = gradient.resolve_conj().resolve_neg()
+    if gradient.stride() != parameter.stride() and parameter.numel():
+        gradient = torch.empty_like(parameter, requires_grad=False).copy_(gradient)
+    return gradient
+
+
+def make_cohorts(
+    groups: Iterable[dict[str, Any]], state: dict[Tensor, State], with_gradient: bool = True
+) -> tuple[list[Cohort], list[Tensor]]:
+    """Sort the parameters that have a gradient into cohorts.
+
+    Returns:
+        The cohorts, and the parameters that take no step because they have no gradient.
+    """
+    cohorts: dict[Any, Cohort] = {}
+    idle: list[Tensor] = []
+    for index, group in enumerate(groups):
+        for parameter in group["params"]:
+            if parameter.grad is None and with_gradient:
+                idle.append(parameter)
+            elif parameter.numel():
+                _enlist(cohorts, index, group, parameter, state[parameter])
+    return list(cohorts.values()), idle
+
+
+def _enlist(
+    cohorts: dict[Any, Cohort],
+    index: int,
+    group: dict[str, Any],
+    parameter: Tensor,
+    state: State,
+) -> None:
+    _settle(parameter, state)
+    flags = {name: value for name, value in state.items() if isinstance(value, bool)}
+    numbers = {
+        name: value
+        for name, value in state.items()
+        if isinstance(value, int | float) and name not in flags
+    }
+    tensors = tuple(sorted(name for name, value in state.items() if isinstance(value, Tensor)))
+    kind = (type(parameter), parameter.dtype, parameter.device)
+    key = (index, kind, _items(flags), _items(numbers), tensors)
+    cohort = cohorts.get(key)
+    if cohort is None:
+        cohort = cohorts[key] = Cohort(group, [], [], numbers, flags, tensors)
+    cohort.parameters.append(parameter)
+    cohort.states.append(state)
+
+
+def _items(mapping: dict[str, Any]) -> Sequence[tuple[str, Any]]:
+    return tuple(sorted(mapping.items()))
+
+
+def _settle(parameter: Tensor, state: State) -> None:
+    """Follow a parameter that moved to another device since its state was made."""
+    for name, value in state.items():
+        if isinstance(value, Tensor) and value.device != parameter.device and value.dim():
+            state[name] = value.to(parameter.device)

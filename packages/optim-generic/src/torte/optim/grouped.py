@@ -1,0 +1,150 @@
+"""What every optimizer of torte offers over its groups: hypers, freezing, flags, names."""
+
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torte.optim.errors import ParameterError, UnknownHyperError
+from torte.optim.groups import HyperView, spread
+
+__all__ = ["GroupedOptimizer"]
+
+
+class GroupedOptimizer(torch.optim.Optimizer):
+    """A `torch.optim.Optimizer` whose groups can be frozen and given hypers together.
+
+    Subclasses say which hypers there are (`hyper_names`) and may react to structural changes
+    (`_structure_changed`).
+    """
+
+    frozen_idx: int
+
+    @property
+    def hyper_names(self) -> Sequence[str]:
+        """Names of the hypers that each group has."""
+        raise NotImplementedError
+
+    def _structure_changed(self) -> None:
+        """Forget what was cached about groups, flags and states."""
+
+    # -- hypers ---------------------------------------------------------------------------------
+
+    @property
+    def hypers(self) -> list[HyperView]:
+        """One mapping a group of its hypers; writing to it changes the group."""
+        names = self.hyper_names
+        return [HyperView(group, names) for group in self.param_groups]
+
+    def set_hyper(self, name: str, value: Any) -> None:
+        """Set one hyper in every group.
+
+        Args:
+            name: The hyper.
+            value: A number for all groups; a list with one for each; `slice(first, last)` for even
+                multiples from the first to the last group; `slice(last)` for a tenth of it in all
+                groups but the last.
+
+        Raises:
+            UnknownHyperError: Nothing uses a hyper of that name.
+            HyperError: The value is no finite number, or the count is wrong. Nothing has changed.
+        """
+        self.set_hypers(**{name: value})
+
+    def set_hypers(self, **hypers: Any) -> None:
+        """Set several hypers, each as in `set_hyper`; either all of them or, on an error, none."""
+        names, groups = self.hyper_names, self.param_groups
+        count, changes = len(groups), []
+        for name, value in hypers.items():
+            if name not in names:
+                raise UnknownHyperError(
+                    f"no stat or stepper uses a hyper {name!r}; this optimizer has {list(names)}"
+                )
+            changes.append((name, spread(name, value, count)))
+        for name, values in changes:
+            for group, value in zip(groups, values, strict=True):
+                self._write_hyper(group, name, value)
+
+    def _write_hyper(self, group: dict[str, Any], name: str, value: Any) -> None:
+        group[name] = value
+
+    # -- parameters -----------------------------------------------------------------------------
+
+    @property
+    def param_lists(self) -> list[list[Tensor]]:
+        """The parameters, one list a group."""
+        return [group["params"] for group in self.param_groups]
+
+    @property
+    def names(self) -> dict[str, Tensor]:
+        """Every parameter by its name."""
+        return {
+            name: parameter
+            for group in self.param_groups
+            for name, parameter in zip(group["param_names"], group["params"], strict=True)
+        }
+
+    def set_flags(self, params: Iterable[Tensor | str] | Tensor | str, **flags: bool) -> None:
+        """Set yes-or-no flags of single parameters.
+
+        Args:
+            params: Parameters or their names.
+            **flags: `do_wd=False` keeps weight decay off a parameter; `force_train=True` keeps it
+                trainable in frozen groups; rules may ask for flags of their own by name.
+
+        Raises:
+            ParameterError: One of `params` is not in this optimizer. Nothing has changed.
+        """
+        by_name = self.names
+        known = set(by_name.values())
+        chosen = []
+        for param in [params] if isinstance(params, Tensor | str) else params:
+            parameter = by_name.get(param) if isinstance(param, str) else param
+            if parameter is None or parameter not in known:
+                what = repr(param) if isinstance(param, str) else f"of shape {tuple(param.shape)}"
+                raise ParameterError(f"parameter {what} is not in this optimizer")
+            chosen.append(parameter)
+        for parameter in chosen:
+            self.state[parameter].update(flags)
+        self._structure_changed()
+
+    # -- freezing -------------------------------------------------------------------------------
+
+    def freeze_to(self, n: int) -> None:
+        """Freeze the groups before `n` (from the end, if negative) and thaw the others.
+
+        A frozen parameter does not require gradients, loses the one that it has, and keeps its
+        state. Parameters flagged `force_train` stay trainable.
+        """
+        count = len(self.param_groups)
+        self.frozen_idx = n if n >= 0 else count + n
+        if not 0 <= self.frozen_idx < count:
+            warnings.warn(
+                f"freezing {self.frozen_idx} groups of {count}: "
+                + ("the whole model is frozen" if self.frozen_idx > 0 else "nothing is frozen"),
+                stacklevel=2,
+            )
+        for index, parameters in enumerate(self.param_lists):
+            for parameter in parameters:
+                # `get` on the state leaves no empty entry behind.
+                forced = self.state.get(parameter, {}).get("force_train", False)
+                parameter.requires_grad_(index >= self.frozen_idx or forced)
+                if not parameter.requires_grad:
+                    parameter.grad = None
+        self._structure_changed()
+
+    def freeze(self) -> None:
+        """Freeze every group but the last."""
+        self.freeze_to(-1)
+
+    def unfreeze(self) -> None:
+        """Thaw every group."""
+        self.freeze_to(0)
+
+    def clear_state(self) -> None:
+        """Forget all stats and step counts; flags (and what is frozen) stay."""
+        for parameter, kept in self.state.items():
+            self.state[parameter] = {k: v for k, v in kept.items() if isinstance(v, bool)}
+        self._structure_changed()

@@ -1,0 +1,172 @@
+"""`Optimizer`: stats and steppers as a real `torch.optim.Optimizer`."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, overload
+
+import torch
+from torch import Tensor
+
+from torte.optim.cohorts import Cohort, make_cohorts
+from torte.optim.composition import check_composition, ordered_rules
+from torte.optim.engine import ENGINES, Engine, plan_for
+from torte.optim.errors import EngineError, UnknownHyperError
+from torte.optim.grouped import GroupedOptimizer
+from torte.optim.groups import Params, checked_hyper, named_groups, spread
+from torte.optim.rules import RuleFunction
+
+__all__ = ["Optimizer"]
+
+# Keys that torch's own tools keep in a group beside the hypers.
+_GROUP_KEYS = ("params", "param_names", "initial_lr", "max_lr", "min_lr", "swa_lr")
+
+
+class Optimizer(GroupedOptimizer):
+    """An optimizer made of stats and steppers.
+
+    Args:
+        params: Parameters, `(name, parameter)` pairs, a list of lists of either (one list a group)
+            or PyTorch group dicts.
+        stats: Rules that keep state; a single one need not be in a list.
+        steppers: Rules that change parameters, after all stats.
+        engine: `"auto"`, or one of `"loop"`, `"foreach"`, `"compiled"` and `"fused"` to force it.
+        **hypers: The hypers by name, each a number for all groups or, as in `set_hyper`, a list or
+            slice.
+
+    Raises:
+        ParameterError: There is nothing to optimize, or something that cannot be.
+        UnknownHyperError: A hyper that no stat or stepper uses.
+        HyperError: A hyper that is no finite number.
+        RuleError: A stat or stepper has an argument that nothing supplies.
+
+    Example:
+        >>> import torch
+        >>> def sign_step(p, lr):
+        ...     p.sub_(lr * p.grad.sign())
+        >>> model = torch.nn.Linear(2, 1)
+        >>> opt = Optimizer(model.parameters(), steppers=sign_step, lr=0.1)
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        stats: RuleFunction | Iterable[RuleFunction] = (),
+        steppers: RuleFunction | Iterable[RuleFunction] = (),
+        *,
+        engine: Engine = "auto",
+        **hypers: Any,
+    ) -> None:
+        if engine not in ENGINES:
+            raise EngineError(f"engine must be one of {ENGINES}, got {engine!r}")
+        self.engine: Engine = engine
+        self.rules = ordered_rules(stats, steppers)
+        groups = named_groups(params)
+        spreading = {name: spread(name, value, len(groups)) for name, value in hypers.items()}
+        given = {name: values[-1] for name, values in spreading.items()}
+        for group in groups:
+            given.update({k: v for k, v in _hypers_in(group).items() if k not in given})
+        defaults, self._kept = check_composition(self.rules, given)
+        for index, group in enumerate(groups):
+            for name, values in spreading.items():
+                group.setdefault(name, values[index])
+        self._cohorts: list[Cohort] | None = None
+        self._idle: list[Tensor] = []
+        self._hyper_names = tuple(defaults)
+        self.frozen_idx = 0
+        super().__init__(groups, defaults)
+
+    @property
+    def hyper_names(self) -> Sequence[str]:
+        """Names of the hypers that each group has."""
+        return self._hyper_names
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group; hypers that it does not give are those the optimizer was made with.
+
+        Raises:
+            ParameterError: A parameter cannot be optimized, or its name is taken.
+            UnknownHyperError: The group gives a hyper that no rule uses.
+        """
+        if not isinstance(param_group, dict):
+            raise TypeError(f"param_group must be a dict, got {type(param_group).__name__}")
+        taken = self.names if self.param_groups else {}
+        if "param_names" not in param_group or self.param_groups:
+            (param_group,) = named_groups([param_group], taken)
+        unknown = [name for name in _hypers_in(param_group) if name not in self._hyper_names]
+        if unknown:
+            raise UnknownHyperError(f"no stat or stepper uses {', '.join(map(repr, unknown))}")
+        super().add_param_group(param_group)
+        self._structure_changed()
+
+    def _structure_changed(self) -> None:
+        self._cohorts = None
+
+    # -- stepping -------------------------------------------------------------------------------
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Update every parameter that has a gradient.
+
+        Args:
+            closure: Recomputes the loss and its gradients, and returns the loss.
+
+        Returns:
+            What `closure` returned, if there is one.
+
+        Raises:
+            HyperError: A hyper (written into a group by a scheduler, say) is NaN or infinite.
+                Nothing has changed.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        prepared = self._prepared()
+        for cohort, gradients, values in prepared:
+            numbers = cohort.plan.run(gradients, values)
+            if numbers:
+                cohort.keep(numbers)
+        return loss
+
+    def _prepared(self) -> list[tuple[Cohort, list[Tensor], dict[str, Any]]]:
+        """The cohorts of this step with their gradients and values, checked before any runs."""
+        cohorts, gradients = self._cohorts, None
+        if cohorts is not None:
+            gradients = [cohort.gradients() for cohort in cohorts]
+            if None in gradients or any(parameter.grad is not None for parameter in self._idle):
+                cohorts = None
+        if cohorts is None:
+            cohorts = self._make_cohorts()
+            gradients = [cohort.gradients() for cohort in cohorts]
+        names = self._hyper_names
+        prepared = []
+        for cohort, found in zip(cohorts, gradients or [], strict=True):
+            group = cohort.group
+            values = {name: group[name] for name in names}
+            if values != cohort.checked:
+                cohort.checked = {n: checked_hyper(n, v) for n, v in values.items()}
+                values = dict(cohort.checked)
+            values.update(cohort.numbers)
+            values.update(cohort.flags)
+            prepared.append((cohort, found, values))
+        return prepared
+
+    def _make_cohorts(self) -> list[Cohort]:
+        self._cohorts, self._idle = make_cohorts(self.param_groups, self.state)
+        for cohort in self._cohorts:
+            cohort.plan = plan_for(cohort, self.rules, self.engine)
+        return self._cohorts
+
+
+def _hypers_in(group: dict[str, Any]) -> dict[str, Any]:
+    """The hypers that a group dict gives, checked; text in a group is a label, not a hyper."""
+    return {
+        name: checked_hyper(name, value)
+        for name, value in group.items()
+        if name not in _GROUP_KEYS and not isinstance(value, str)
+    }

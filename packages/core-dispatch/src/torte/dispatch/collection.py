@@ -1,0 +1,364 @@
+"""L: a list that is indexed like a NumPy array and has the methods to work on all its items.
+
+L((1, -3), (2, 5), (3, -7)).itemgot(1).map(abs).filter(lambda o: o > 4).sum() == 12
+"""
+
+import functools
+import itertools
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Concatenate, Generic, ParamSpec, SupportsIndex, TypeVar, overload
+
+from torte.dispatch.helpers import is_iter, noop
+from torte.dispatch.indexing import is_single_index, places_of_index
+
+__all__ = ["L"]
+
+T = TypeVar("T")
+U = TypeVar("U")
+K = TypeVar("K")
+P = ParamSpec("P")
+
+_SHOWN = 10
+
+
+def _as_items(value: Any, use_list: bool) -> Iterable[Any]:
+    if value is None:
+        return ()
+    if use_list:
+        return list(value)
+    if isinstance(value, (str, bytes, Mapping)) or hasattr(value, "tolist"):
+        return (value,)
+    return value if is_iter(value) else (value,)
+
+
+def _key(key: Any) -> Any:
+    if isinstance(key, str):
+        return operator.attrgetter(key)
+    if isinstance(key, int):
+        return operator.itemgetter(key)
+    return key
+
+
+def _as_function(f: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[Any], Any]:
+    if isinstance(f, str):
+        return f.format
+    if not callable(f):
+        return f.__getitem__
+    return (lambda item: f(item, *args, **kwargs)) if args or kwargs else f
+
+
+def _get(item: Any, name: str, default: Any) -> Any:
+    if isinstance(item, Mapping):
+        return item.get(name, default)
+    for part in name.split("."):
+        item = getattr(item, part, default)
+    return item
+
+
+class L(list[T], Generic[T]):
+    """A list with NumPy-like indexing and methods that can be chained.
+
+    Args:
+        items: an iterable, whose items it takes; `None` for nothing; anything else (a string, a
+            mapping, an array or tensor too) is a single item.
+        *rest: more items; then `items` is one item as well.
+        use_list: take the items of whatever `items` is, arrays and strings included.
+        match: as many items as this has, a single one repeated.
+    """
+
+    @overload
+    def __init__(
+        self, items: Iterable[T] | None = None, /, *, use_list: bool = False, match: Any = None
+    ) -> None: ...
+    @overload
+    def __init__(
+        self, items: T, /, *rest: T, use_list: bool = False, match: Any = None
+    ) -> None: ...
+    def __init__(
+        self, items: Any = None, /, *rest: Any, use_list: bool = False, match: Any = None
+    ) -> None:
+        super().__init__((items, *rest) if rest else _as_items(items, use_list))
+        if match is not None and len(self) != len(match):
+            if len(self) != 1:
+                raise ValueError(f"{len(self)} items cannot match {len(match)}")
+            self *= len(match)
+
+    def _new(self, items: Iterable[U]) -> "L[U]":
+        made: L[U] = type(self)()  # pyright: ignore[reportAssignmentType]
+        list.extend(made, items)
+        return made
+
+    # -- indexing ------------------------------------------------------------------------------
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> "L[T]": ...
+    @overload
+    def __getitem__(self, index: Any) -> Any: ...
+    def __getitem__(self, index: Any) -> Any:
+        """Return one item, or an `L` of those that a slice, places or a mask picks."""
+        if is_single_index(index):
+            return list.__getitem__(self, index)
+        if isinstance(index, slice):
+            return self._new(list.__getitem__(self, index))
+        pick = list.__getitem__
+        return self._new(pick(self, place) for place in places_of_index(index, len(self)))
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        """Set one item, a slice, or the items at several places (one value is set everywhere)."""
+        if is_single_index(index) or isinstance(index, slice):
+            list.__setitem__(self, index, value)
+            return
+        places = places_of_index(index, len(self))
+        values = value if is_iter(value) and not isinstance(value, str) else [value] * len(places)
+        for place, each in zip(places, values, strict=True):
+            list.__setitem__(self, place, each)
+
+    def itemgot(self, *indices: Any) -> "L[Any]":
+        """Return what is at an index of every item, or at an index of that, and so on."""
+        found: L[Any] = self
+        for index in indices:
+            found = found.map(operator.itemgetter(index))
+        return found
+
+    def attrgot(self, name: str, default: Any = None) -> "L[Any]":
+        """Return an attribute (dots go deeper) of every item, or the value under a mapping's key."""
+        return self._new(_get(item, name, default) for item in self)
+
+    # -- mapping and choosing --------------------------------------------------------------------
+
+    @overload
+    def map(
+        self, f: Callable[Concatenate[T, P], U], /, *args: P.args, **kwargs: P.kwargs
+    ) -> "L[U]": ...
+    @overload
+    def map(self, f: str, /) -> "L[str]": ...
+    @overload
+    def map(self, f: Mapping[T, U], /) -> "L[U]": ...
+    @overload
+    def map(self, f: Any, /, *args: Any, **kwargs: Any) -> "L[Any]": ...
+    def map(self, f: Any, /, *args: Any, **kwargs: Any) -> "L[Any]":
+        """Apply a function, a format string or anything indexable to every item.
+
+        Args:
+            f: what to apply.
+            *args: passed to a function behind the item.
+            **kwargs: passed to a function.
+        """
+        return self._new(map(_as_function(f, args, kwargs), self))
+
+    def map_dict(self, f: Callable[..., U] = noop, *args: Any, **kwargs: Any) -> dict[T, U]:
+        """Return a dict from every item to what the function makes of it."""
+        return {item: f(item, *args, **kwargs) for item in self}
+
+    def map_filter(self, f: Any = noop, g: Any = noop, *args: Any, **kwargs: Any) -> "L[Any]":
+        """Apply a function to every item and keep what `g` holds for."""
+        return self.map(f, *args, **kwargs).filter(g)
+
+    def map_first(self, f: Any = noop, g: Any = noop, *args: Any, **kwargs: Any) -> Any:
+        """Return the first result of a function that `g` holds for, or `None`."""
+        function = _as_function(f, args, kwargs)
+        return next((made for made in map(function, self) if g(made)), None)
+
+    def starmap(self, f: Callable[..., U], *args: Any, **kwargs: Any) -> "L[U]":
+        """Apply a function to every item, spread over its parameters."""
+        function = functools.partial(f, **kwargs) if kwargs else f
+        return self._new(function(*item, *args) for item in self)  # pyright: ignore
+
+    def filter(
+        self, f: Callable[..., Any] = noop, /, *args: Any, negate: bool = False, **kwargs: Any
+    ) -> "L[T]":
+        """Keep the items for which `f` holds; with `negate` those for which it does not."""
+        function = _as_function(f, args, kwargs)
+        return self._new(item for item in self if bool(function(item)) is not negate)
+
+    def argwhere(
+        self, f: Callable[..., Any], /, *args: Any, negate: bool = False, **kwargs: Any
+    ) -> "L[int]":
+        """Return the places of the items for which `f` holds."""
+        function = _as_function(f, args, kwargs)
+        return self._new(n for n, item in enumerate(self) if bool(function(item)) is not negate)
+
+    def argfirst(
+        self, f: Callable[..., Any], /, *args: Any, negate: bool = False, **kwargs: Any
+    ) -> int | None:
+        """Return the place of the first item for which `f` holds, or `None`."""
+        function = _as_function(f, args, kwargs)
+        places = (n for n, item in enumerate(self) if bool(function(item)) is not negate)
+        return next(places, None)
+
+    def unique(self, sort: bool = False, bidir: bool = False, start: Any = None) -> Any:
+        """Return the different items in the order in which they come.
+
+        Args:
+            sort: sort them.
+            bidir: return the dict from item to place as well.
+            start: one item, or several, to put first.
+        """
+        found = self._new(dict.fromkeys([*L(start), *self]))
+        if sort:
+            found.sort()  # pyright: ignore
+        return (found, found.val2idx()) if bidir else found
+
+    def val2idx(self) -> dict[T, int]:
+        """Return a dict from every item to its (last) place."""
+        return {item: place for place, item in enumerate(self)}
+
+    def groupby(self, key: Any, val: Any = noop) -> "dict[Any, L[Any]]":
+        """Return a dict from `key(item)` to the `val(item)` of the items that share it.
+
+        Args:
+            key: a function, or the index or attribute to group by.
+            val: likewise, what is kept of an item.
+        """
+        groups: dict[Any, L[Any]] = {}
+        for item in self:
+            groups.setdefault(_key(key)(item), self._new(())).append(_key(val)(item))
+        return groups
+
+    # -- ordering and combining --------------------------------------------------------------------
+
+    def sorted(
+        self, key: Callable[[T], Any] | str | int | None = None, reverse: bool = False
+    ) -> "L[T]":
+        """Return the items sorted by a function, an attribute's name or an index."""
+        return self._new(sorted(self, key=_key(key), reverse=reverse))  # pyright: ignore
+
+    def shuffle(self, rng: Any = None) -> "L[T]":
+        """Return the items in random order; `rng` is a `random.Random`, by default the module."""
+        import random
+
+        made = self.copy()
+        (random if rng is None else rng).shuffle(made)
+        return made
+
+    def copy(self) -> "L[T]":
+        """Return a copy that holds the same items."""
+        return self._new(self)
+
+    def enumerate(self) -> "L[tuple[int, T]]":
+        """Return pairs of place and item."""
+        return self._new(enumerate(self))
+
+    def renumerate(self) -> "L[tuple[T, int]]":
+        """Return pairs of item and place."""
+        return self._new((item, place) for place, item in enumerate(self))
+
+    def zip(self, cycled: bool = False) -> "L[Any]":
+        """Zip the items, which are iterables; the shorter ones over again where `cycled`."""
+        parts: list[Any] = list(self)
+        if not cycled:
+            return self._new(zip(*parts, strict=False))
+        held = [list(part) for part in parts]
+        longest = max(map(len, held), default=0)
+        repeated = [itertools.islice(itertools.cycle(part), longest) for part in held]
+        return self._new(zip(*repeated, strict=False))
+
+    def zipwith(self, *rest: Any, cycled: bool = False) -> "L[Any]":
+        """Zip this list with others."""
+        return self._new((self, *rest)).zip(cycled=cycled)
+
+    def map_zip(
+        self, f: Callable[..., U], *args: Any, cycled: bool = False, **kwargs: Any
+    ) -> "L[U]":
+        """Zip the items and apply a function to each combination."""
+        return self.zip(cycled=cycled).starmap(f, *args, **kwargs)
+
+    def map_zipwith(
+        self, f: Callable[..., U], *rest: Any, cycled: bool = False, **kwargs: Any
+    ) -> "L[U]":
+        """Zip this list with others and apply a function to each combination."""
+        return self.zipwith(*rest, cycled=cycled).starmap(f, **kwargs)
+
+    def concat(self) -> "L[Any]":
+        """Return the items of the items, one level deep."""
+        return self._new(itertools.chain.from_iterable(L(item) for item in self))
+
+    def cycle(self) -> Iterator[T]:
+        """Return an iterator that goes round for ever."""
+        return itertools.cycle(self)
+
+    def reduce(self, f: Callable[[Any, T], Any], initial: Any = None) -> Any:
+        """Combine all items with a function of two, from the left."""
+        return functools.reduce(f, self) if initial is None else functools.reduce(f, self, initial)
+
+    def sum(self) -> Any:
+        """Return the sum of the items; 0 of none."""
+        return self.reduce(operator.add) if self else 0
+
+    def product(self) -> Any:
+        """Return the product of the items; 1 of none."""
+        return self.reduce(operator.mul) if self else 1
+
+    def setattrs(self, attr: str, val: Any) -> None:
+        """Set an attribute of every item."""
+        for item in self:
+            setattr(item, attr, val)
+
+    @classmethod
+    def split(cls, s: str, sep: str | None = None, maxsplit: int = -1) -> "L[str]":
+        """Return the parts of a string."""
+        return cls(s.split(sep, maxsplit))  # pyright: ignore
+
+    @classmethod
+    def splitlines(cls, s: str, keepends: bool = False) -> "L[str]":
+        """Return the lines of a string."""
+        return cls(s.splitlines(keepends))  # pyright: ignore
+
+    @classmethod
+    def range(cls, a: Any, b: int | None = None, step: int | None = None) -> "L[int]":
+        """Return the numbers of a range; of a collection its places."""
+        stop = a if isinstance(a, int) else len(a)
+        numbers = range(stop) if b is None else range(stop, b)
+        return cls(numbers[::step] if step is None or b is None else range(stop, b, step))  # pyright: ignore
+
+    # -- operators -------------------------------------------------------------------------------
+
+    def __add__(self, other: Any) -> "L[Any]":
+        return self._new([*self, *L(other)])
+
+    def __radd__(self, other: Any) -> "L[Any]":
+        return self._new([*L(other), *self])
+
+    def __iadd__(self, other: Any) -> "L[Any]":  # pyright: ignore[reportIncompatibleMethodOverride]
+        list.extend(self, L(other))
+        return self
+
+    def __mul__(self, count: SupportsIndex) -> "L[T]":
+        return self._new(list.__mul__(self, count))
+
+    __rmul__ = __mul__
+
+    def __invert__(self) -> "L[bool]":
+        return self.map(operator.not_)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, (list, tuple)):
+            return len(self) == len(other) and all(map(_same, self, other))
+        if hasattr(other, "tolist"):
+            return list.__eq__(self, other.tolist()) is True  # pyright: ignore
+        return NotImplemented
+
+    __hash__ = None  # pyright: ignore
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __repr__(self) -> str:
+        shown = ", ".join(repr(item) for item in itertools.islice(self, _SHOWN))
+        more = ", ..." if len(self) > _SHOWN else ""
+        return f"(#{len(self)}) [{shown}{more}]"
+
+    def __reduce__(self) -> Any:
+        return type(self), (), self.__dict__ or None, iter(self)
+
+
+def _same(one: Any, other: Any) -> bool:
+    if one is other:
+        return True
+    same = one == other
+    if isinstance(same, bool):
+        return same
+    return bool(same.all()) if hasattr(same, "all") else bool(same)

@@ -1,0 +1,318 @@
+"""Transform: a function with an inverse, chosen by the type of what it is given.
+
+    class Double(Transform):
+        "Doubles numbers and leaves everything else alone."
+        def encodes(self, x: int): return x * 2
+        def encodes(self, x: str): return x + x        # one name, many types
+        def decodes(self, x: int): return x // 2
+
+    Double()((3, "ab", None)) == (6, "abab", None)
+
+Type checkers take a second `def encodes` for a mistake (`reportRedeclaration`, ruff's F811). The
+same class in the form that they accept, which torte itself uses:
+
+    class Double(Transform):
+        encodes = TypeDispatch()
+
+        @encodes.register
+        def _(self, x: int) -> int: ...
+
+        @encodes.register
+        def _(self, x: str) -> str: ...
+
+and from outside, for a type that comes later: `@Double.encodes.register` (or `@Double.encodes`, or
+`@Double` on a function named `encodes`). Any function, lambda, built-in or class is a transform
+too: `Transform(str.upper)`, `Transform(enc, dec)`.
+
+What every call goes through:
+
+    split_idx says "not this subset"    → x itself
+    x is a tuple (not: ItemTransform)   → element by element, any depth, the tuple's class kept
+    no implementation takes type(x)     → x itself
+    otherwise                           → implementation(self, x), then retain_type: the semantic
+                                          type of x, or what `-> X` says; `-> None` leaves it alone
+"""
+
+from abc import get_cache_token
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from torte.dispatch._collect import METHODS, TransformMeta, TransformTable, plain_table
+from torte.dispatch.annotations import classes_of
+from torte.dispatch.errors import AmbiguityError, AnnotationError, NoMatchError
+from torte.dispatch.resolution import Implementation
+from torte.dispatch.semantic import is_named_tuple, retain_type, retain_types
+
+__all__ = [
+    "DisplayedTransform",
+    "InplaceTransform",
+    "ItemTransform",
+    "Transform",
+    "make_transform",
+    "mk_transform",
+]
+
+# What a plan, `(function, takes_self, target)`, may hold instead of a function.
+_NOTHING = (None, False, None)
+_EACH_ELEMENT = (TypeError, False, None)
+_KEEP = None  # target: the type of the input, where it is the more specific one
+_AS_IT_IS = type(None)  # target: whatever comes back
+
+
+def _target_of(implementation: Implementation) -> Any:
+    """Return what the result is cast to: `_KEEP`, `_AS_IT_IS` or a class."""
+    function = implementation.function
+    if isinstance(function, type):
+        return _AS_IT_IS  # int(x), Path(x): the class that was called is the type wanted
+    annotation = getattr(function, "__annotations__", {}).get("return", _KEEP_UNSAID)
+    if annotation is _KEEP_UNSAID:
+        return _KEEP
+    if annotation is None or annotation == "None":
+        return _AS_IT_IS
+    try:
+        classes = classes_of(annotation, implementation.evaluate)
+    except AnnotationError as error:
+        error.add_note(f"in the return annotation of {implementation.location}")
+        raise
+    target = next(iter(classes))
+    return target if len(classes) == 1 and target is not object else _KEEP
+
+
+_KEEP_UNSAID = object()
+
+
+class Transform(metaclass=TransformMeta):
+    """A partially reversible function that dispatches on the type of its argument.
+
+    Args:
+        enc: a function to encode with, or several that differ in their annotation.
+        dec: a function that undoes it.
+        split_idx: the only subset that it runs on (0: training, 1: validation); `None`: all.
+        order: where a `Pipeline` places it; lower runs earlier.
+
+    Attributes:
+        split_idx: as above; a subclass may set it for all its transforms.
+        order: as above.
+        train_setup: whether `setup` learns from the training subset alone, whatever it is told.
+    """
+
+    split_idx: int | None = None
+    order: float = 0
+    train_setup: bool | None = None
+    fuse: ClassVar[Any] = None
+    encodes: Any
+    decodes: Any
+    setups: Any
+    _tables: tuple[TransformTable, TransformTable, TransformTable]
+    _function_name: str | None = None
+
+    def __init__(
+        self,
+        enc: Any = None,
+        dec: Any = None,
+        split_idx: int | None = None,
+        order: float | None = None,
+    ) -> None:
+        if isinstance(enc, Transform):
+            split_idx = enc.split_idx if split_idx is None else split_idx
+            dec, order = dec or enc.decode, enc.order if order is None else order
+        if enc is not None or dec is not None:
+            self.enc, self.dec = enc, dec
+            self._give_functions(encodes=enc, decodes=dec)
+        order = getattr(enc, "order", None) if order is None else order
+        if order is not None:
+            self.order = order
+        if split_idx is not None:
+            self.split_idx = split_idx
+
+    def _give_functions(self, **functions: Any) -> None:
+        """Let this one transform use other functions than its class has."""
+        tables = dict(zip(METHODS, self._tables, strict=True))
+        given = {name: each for name, each in functions.items() if each is not None}
+        tables.update({name: plain_table(each, name) for name, each in given.items()})
+        self._tables = tuple(tables.values())  # pyright: ignore[reportAttributeAccessIssue]
+        if "encodes" in given:
+            self._function_name = _name_of(given["encodes"])
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages and pipelines: its class, or its function."""
+        return self._function_name or type(self).__name__
+
+    def __call__(self, x: Any, split_idx: int | None = None, **kwargs: Any) -> Any:
+        """Encode `x`; what it has no implementation for, or is not meant for, comes back as it is.
+
+        Args:
+            x: anything; of a tuple every element.
+            split_idx: the subset that `x` belongs to.
+            **kwargs: passed on to `encodes`.
+        """
+        if self.split_idx is not None and self.split_idx != split_idx:
+            return x
+        return self._run(self._tables[0], x, kwargs)
+
+    def decode(self, x: Any, split_idx: int | None = None, **kwargs: Any) -> Any:
+        """Undo `encodes` on `x`, or return it as it is where there is nothing to undo."""
+        if self.split_idx is not None and self.split_idx != split_idx:
+            return x
+        return self._run(self._tables[1], x, kwargs)
+
+    def setup(self, items: Any = None, train_setup: bool = False) -> Any:
+        """Learn from data what `encodes` needs, through `setups`.
+
+        Args:
+            items: a collection; where it has a `train` part and `train_setup` holds, that part.
+            train_setup: learn from the training subset alone.
+        """
+        train_setup = train_setup if self.train_setup is None else self.train_setup
+        given = getattr(items, "train", items) if train_setup else items
+        table = self._tables[2]
+        try:
+            implementation = table.find(type(given))
+        except AmbiguityError:
+            raise
+        except NoMatchError:
+            return None
+        function = implementation.function
+        return function(self, given) if table.takes_self else function(given)
+
+    def _run(self, table: TransformTable, x: Any, kwargs: dict[str, Any]) -> Any:
+        if table._token is not None and table._token != get_cache_token():
+            table.forget()
+        try:
+            function, takes_self, target = table.plans[type(x)]
+        except KeyError:
+            function, takes_self, target = self._plan(table, type(x))
+        if function is None:
+            return x
+        if function is TypeError:
+            return self._run_on_elements(table, x, kwargs)
+        if takes_self:
+            result = function(self, x, **kwargs) if kwargs else function(self, x)
+        else:
+            result = function(x, **kwargs)
+        if target is _KEEP and type(result) is type(x):
+            return result
+        return self._retain(result, x, target)
+
+    def _retain(self, result: Any, x: Any, target: Any) -> Any:
+        return retain_type(result, x, target)
+
+    def _run_on_elements(self, table: TransformTable, x: Any, kwargs: dict[str, Any]) -> Any:
+        cls = type(x)
+        results = [self._run(table, each, kwargs) for each in x]
+        if cls is tuple:
+            return tuple(results)
+        kept = cls._make(results) if is_named_tuple(cls) else retain_type(tuple(results), x)
+        return kept
+
+    def _plan(self, table: TransformTable, cls: type) -> Any:
+        plans = table.plans  # before the lookup: see TypeDispatch.forget
+        if self._takes_elements(cls):
+            plan: Any = _EACH_ELEMENT
+        else:
+            try:
+                found = table.find(cls)
+            except AmbiguityError:
+                raise
+            except NoMatchError:
+                plan = _NOTHING
+            else:
+                binds = table.takes_self and hasattr(type(found.function), "__get__")
+                plan = (found.function, binds, _target_of(found))
+        plans[cls] = plan
+        return plan
+
+    def _takes_elements(self, cls: type) -> bool:
+        return issubclass(cls, tuple)
+
+    def config(self) -> dict[str, Any]:
+        """Return the constructor's arguments, for a description of this transform."""
+        from torte.dispatch.registry import kept_arguments
+
+        if type(self).__init__ is not Transform.__init__:
+            return kept_arguments(self)
+        given = {"enc": self.__dict__.get("enc"), "dec": self.__dict__.get("dec")}
+        own = {name: self.__dict__.get(name) for name in ("split_idx", "order")}
+        return {name: value for name, value in {**given, **own}.items() if value is not None}
+
+    def state(self) -> dict[str, Any]:
+        """Return what `setups` has learned, as JSON-able values; nothing by default."""
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take up what `state` returned: by default each value as the attribute of its name."""
+        for name, value in state.items():
+            setattr(self, name, value)
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+class ItemTransform(Transform):
+    """A Transform that is handed a tuple whole, and gives back one of the same class.
+
+    The result's elements keep the semantic types of the tuple's where there are as many.
+    """
+
+    def _takes_elements(self, cls: type) -> bool:
+        return False
+
+    def _retain(self, result: Any, x: Any, target: Any) -> Any:
+        if target is not _KEEP or not isinstance(x, tuple):
+            return retain_type(result, x, target)
+        if isinstance(result, list):
+            result = tuple(result)
+        return retain_types(result, x) if isinstance(result, tuple) else result
+
+
+class InplaceTransform(Transform):
+    """A Transform whose `encodes` changes its argument; whatever that returns is dropped."""
+
+    def _run(self, table: TransformTable, x: Any, kwargs: dict[str, Any]) -> Any:
+        super()._run(table, x, kwargs)
+        return x
+
+
+class DisplayedTransform(Transform):
+    """A Transform that is shown with the arguments that `store_attr` stored."""
+
+    @property
+    def name(self) -> str:
+        """Its class and its stored arguments."""
+        stored = getattr(self, "__stored_args__", {})
+        shown = ", ".join(f"{name}={value!r}" for name, value in stored.items())
+        return f"{super().name}({shown})" if shown else super().name
+
+
+def _name_of(function: Any) -> str:
+    if isinstance(function, Transform):
+        return function.name
+    if isinstance(function, (list, tuple)) and function:
+        return _name_of(function[0])
+    wrapped = getattr(function, "func", function)  # functools.partial
+    return getattr(wrapped, "__name__", None) or type(wrapped).__name__
+
+
+def make_transform(function: Any) -> Any:
+    """Return a transform as it is, an instance of a Transform class, or a function made into one.
+
+    Raises:
+        AnnotationError: it is not callable.
+    """
+    if isinstance(function, type) and issubclass(function, Transform):
+        return function()
+    if isinstance(function, Transform) or (
+        hasattr(function, "decode")
+        and callable(function)
+        and (hasattr(function, "setup") and not isinstance(function, type))
+    ):
+        return function
+    if not callable(function):
+        raise AnnotationError(
+            f"{function!r} cannot be a transform: give a Transform or something callable"
+        )
+    return Transform(function)
+
+
+mk_transform: Callable[[Any], Any] = make_transform

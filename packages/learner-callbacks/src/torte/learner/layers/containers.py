@@ -17,7 +17,32 @@ from typing import Any, ClassVar, overload
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Cat", "MergeLayer", "ProdLayer", "SequentialEx", "TimeDistributed", "sequential"]
+__all__ = [
+    "Cat",
+    "MergeLayer",
+    "ProdLayer",
+    "SequenceBlock",
+    "SequentialEx",
+    "TimeDistributed",
+    "sequential",
+]
+
+
+class SequenceBlock(nn.Sequential):
+    """Base of blocks that are sequences made from settings: a slice of one is an `nn.Sequential`.
+
+    (`nn.Sequential` would call the block's own constructor with the layers of the slice.)
+    """
+
+    @overload
+    def __getitem__(self, idx: int) -> nn.Module: ...
+    @overload
+    def __getitem__(self, idx: slice) -> nn.Sequential: ...
+    def __getitem__(self, idx: int | slice) -> nn.Module:
+        """Return a layer, or the sliced layers one after the other."""
+        if isinstance(idx, slice):
+            return nn.Sequential(*list(self)[idx])
+        return super().__getitem__(idx)
 
 
 def sequential(*args: nn.Module | Iterable[Any] | None) -> nn.Sequential:
@@ -192,6 +217,16 @@ class Cat(nn.ModuleList):
     def __init__(self, layers: Iterable[nn.Module], dim: int = 1) -> None:
         super().__init__(layers)
         self.dim = dim
+
+    @overload
+    def __getitem__(self, idx: int) -> nn.Module: ...
+    @overload
+    def __getitem__(self, idx: slice) -> Cat: ...
+    def __getitem__(self, idx: int | slice) -> nn.Module:
+        """Return a layer, or the sliced layers side by side along the same dimension."""
+        if isinstance(idx, slice):
+            return Cat(list(self)[idx], dim=self.dim)
+        return super().__getitem__(idx)
 
     def forward(self, x: Any) -> Tensor:
         """Concatenate every layer's output for `x`."""

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
+from torte.learner.layers.containers import SequenceBlock
 from torte.learner.layers.initialisers import Initialiser, icnr_init, init_linear
 from torte.learner.layers.normalisation import BatchNorm, InstanceNorm, NormType
 from torte.learner.layers.pooling import PoolFlatten
@@ -35,7 +36,7 @@ def _normalisation(norm_type: NormType | None, nf: int, ndim: int) -> nn.Module 
     return None
 
 
-class ConvLayer(nn.Sequential):
+class ConvLayer(SequenceBlock):
     """A convolution, its normalisation and its activation.
 
     Args:
@@ -101,7 +102,7 @@ def _reparametrise(conv: nn.Module, norm_type: NormType | None) -> nn.Module:
     return spectral_norm(conv) if norm_type == NormType.Spectral else conv
 
 
-class PixelShuffle_ICNR(nn.Sequential):  # noqa: N801
+class PixelShuffle_ICNR(SequenceBlock):  # noqa: N801
     """Upsample with a convolution and a pixel shuffle, starting free of checkerboards.
 
     Args:
@@ -140,7 +141,7 @@ class PixelShuffle_ICNR(nn.Sequential):  # noqa: N801
         super().__init__(*layers)
 
 
-class SimpleCNN(nn.Sequential):
+class SimpleCNN(SequenceBlock):
     """A plain stack of convolution layers ending in average pooling to (batch, filters[-1]).
 
     Args:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from torch import nn
 
+from torte.learner.layers.containers import SequenceBlock
 from torte.learner.layers.initialisers import trunc_normal_
 from torte.learner.layers.normalisation import BatchNorm
 
 __all__ = ["Embedding", "LinBnDrop"]
 
 
-class LinBnDrop(nn.Sequential):
+class LinBnDrop(SequenceBlock):
     """Batch normalisation, dropout, a linear layer and an activation.
 
     Args:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from torte.learner.layers.basic import Flatten
+from torte.learner.layers.containers import SequenceBlock
 
 __all__ = [
     "AdaptiveAvgPool",
@@ -84,7 +85,7 @@ def adaptive_pool(pool_type: PoolType | str) -> Callable[..., nn.Module]:
     return AdaptiveConcatPool2d if pool_type == PoolType.Cat else nn.AdaptiveAvgPool2d
 
 
-class PoolFlatten(nn.Sequential):
+class PoolFlatten(SequenceBlock):
     """Pool (batch, channels, height, width) to one value a channel: (batch, channels).
 
     Args:

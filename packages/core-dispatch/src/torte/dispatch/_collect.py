@@ -52,6 +52,7 @@ def plain_table(functions: Any, name: str) -> TransformTable:
         functions = [each.function for each in functions.implementations()]
     table = TransformTable()
     table.takes_self = False
+    table._kind = "static"  # a bound method too: what it is called with is its first parameter
     for function in (functions,) if callable(functions) else functions:
         table._add(function, None)
     table.__name__ = name

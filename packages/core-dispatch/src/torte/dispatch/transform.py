@@ -35,7 +35,7 @@ What every call goes through:
 
 from abc import get_cache_token
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from torte.dispatch._collect import METHODS, TransformMeta, TransformTable, plain_table
 from torte.dispatch.annotations import classes_of
@@ -62,10 +62,11 @@ _AS_IT_IS = type(None)  # target: whatever comes back
 def _target_of(implementation: Implementation) -> Any:
     """Return what the result is cast to: `_KEEP`, `_AS_IT_IS` or a class."""
     function = implementation.function
-    if isinstance(function, type):
-        return _AS_IT_IS  # int(x), Path(x): the class that was called is the type wanted
+    if isinstance(function, type) or isinstance(getattr(function, "__self__", None), type):
+        # int(x), Path(x), PILImage.create(x): the class that was called is the type wanted
+        return _AS_IT_IS
     annotation = getattr(function, "__annotations__", {}).get("return", _KEEP_UNSAID)
-    if annotation is _KEEP_UNSAID:
+    if annotation is _KEEP_UNSAID or annotation is Self:
         return _KEEP
     if annotation is None or annotation == "None":
         return _AS_IT_IS

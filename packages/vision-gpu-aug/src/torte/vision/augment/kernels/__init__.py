@@ -1,0 +1,1 @@
+"""Fused kernels: sampling, colour and normalization in one pass over memory."""

@@ -19,7 +19,7 @@ What the paper calls changes to input parameters:
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, overload
 
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
@@ -176,6 +176,16 @@ class XResNet(nn.Sequential):
             nn.Linear(widths[-1] * expansion, n_out),
         )
         initialize_convolutions(self)
+
+    @overload
+    def __getitem__(self, idx: slice) -> nn.Sequential: ...
+    @overload
+    def __getitem__(self, idx: int) -> nn.Module: ...
+    def __getitem__(self, idx: slice | int) -> nn.Module:
+        """One child, or a plain `nn.Sequential` of several."""
+        if isinstance(idx, slice):
+            return nn.Sequential(*list(self)[idx])
+        return super().__getitem__(idx)
 
 
 def stage_widths(n_stages: int, widen: float, expansion: int, stem_width: int) -> list[int]:

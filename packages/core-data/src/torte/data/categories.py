@@ -72,7 +72,7 @@ def _vocab_of(o: "Categorize | EncodedMultiCategorize") -> CategoryMap:
     return o.vocab
 
 
-@serializable("torte.data.Categorize")
+@serializable
 class Categorize(DisplayedTransform):
     """One label an item to its number, a `TensorCategory`; decodes to a `Category`.
 
@@ -135,7 +135,7 @@ def _as_labels(o: Any) -> Iterable[Any]:
     return [o] if isinstance(o, str) or not isinstance(o, Iterable) else o
 
 
-@serializable("torte.data.MultiCategorize")
+@serializable
 class MultiCategorize(Categorize):
     """Several labels an item to their numbers, a `TensorMultiCategory`; decodes to `MultiCategory`.
 
@@ -175,7 +175,7 @@ class MultiCategorize(Categorize):
         return {"add_na": self.add_na}
 
 
-@serializable("torte.data.OneHotEncode")
+@serializable
 class OneHotEncode(DisplayedTransform):
     """Category numbers to a vector of zeros and ones, float32 of shape (c,).
 
@@ -206,7 +206,7 @@ class OneHotEncode(DisplayedTransform):
         return TensorMultiCategory(torch.tensor(one_hot_decode(o), dtype=torch.int64))
 
 
-@serializable("torte.data.EncodedMultiCategorize")
+@serializable
 class EncodedMultiCategorize(DisplayedTransform):
     """Targets that are one-hot already: numbers to float32, decoded with the given vocabulary.
 

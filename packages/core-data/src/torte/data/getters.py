@@ -10,7 +10,7 @@ from torte.dispatch import ItemTransform, L, serializable
 __all__ = ["AttrGetter", "ColReader", "ItemGetter"]
 
 
-@serializable("torte.data.ItemGetter")
+@serializable
 class ItemGetter(ItemTransform):
     """`item[i]`.
 
@@ -27,7 +27,7 @@ class ItemGetter(ItemTransform):
         return o[self.i]
 
 
-@serializable("torte.data.AttrGetter")
+@serializable
 class AttrGetter(ItemTransform):
     """`item.nm`, or a default if the item has no such attribute.
 
@@ -72,7 +72,7 @@ def _cell(row: Any, column: str | int) -> Any:
         raise KeyError(f"ColReader finds no column {column!r}: {have}") from error
 
 
-@serializable("torte.data.ColReader")
+@serializable
 class ColReader(ItemTransform):
     """Reads one or several columns of a row, with text before and after if wanted.
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from torte.data.errors import ImageReadError, MissingImageError
 from torte.data.showing import show_image
 from torte.data.tensors import TensorBase, TensorImage, TensorImageBW, TensorMask, plain
+from torte.dispatch import serializable
 
 __all__ = ["PILBase", "PILImage", "PILImageBW", "PILMask", "image2tensor", "load_image"]
 
@@ -266,10 +267,12 @@ class PILBase(Image.Image):
         return f"{type(self).__name__} mode={self.mode} size={self.size[0]}x{self.size[1]}"
 
 
+@serializable
 class PILImage(PILBase):
     """A colour image; its tensor is a uint8 `TensorImage` of shape (3, H, W)."""
 
 
+@serializable
 class PILImageBW(PILImage):
     """A greyscale image; its tensor is a uint8 `TensorImageBW` of shape (1, H, W)."""
 
@@ -278,6 +281,7 @@ class PILImageBW(PILImage):
     _tensor_class = TensorImageBW
 
 
+@serializable
 class PILMask(PILBase):
     """Class numbers by pixel; its tensor is a `TensorMask` of shape (H, W).
 

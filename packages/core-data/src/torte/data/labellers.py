@@ -10,13 +10,13 @@ from torte.dispatch import serializable
 __all__ = ["RegexLabeller", "parent_label"]
 
 
-@serializable("torte.data.parent_label")
+@serializable
 def parent_label(o: str | os.PathLike[str]) -> str:
     """The name of the folder that a file lies in."""
     return Path(o).parent.name
 
 
-@serializable("torte.data.RegexLabeller")
+@serializable
 class RegexLabeller:
     """Takes the label from an item's text (a path with `/` between its parts) by a pattern.
 

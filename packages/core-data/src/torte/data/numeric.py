@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 
-@serializable("torte.data.RegressionSetup")
+@serializable
 class RegressionSetup(DisplayedTransform):
     """Numbers to predict, as float32 `TensorRegression`.
 
@@ -52,7 +52,7 @@ def _numbers(o: Any) -> Any:
     return list(o) if hasattr(o, "__len__") and not hasattr(o, "__array__") else o
 
 
-@serializable("torte.data.ToTensor")
+@serializable
 class ToTensor(DisplayedTransform):
     """Images to tensors of their kind: `PILImage` to `TensorImage` (uint8), and so on."""
 
@@ -63,7 +63,7 @@ class ToTensor(DisplayedTransform):
         return o.to_tensor()
 
 
-@serializable("torte.data.IntToFloatTensor")
+@serializable
 class IntToFloatTensor(DisplayedTransform):
     """Whole-number images to float32, masks to int64.
 
@@ -119,7 +119,7 @@ def _as_tensor(values: Any) -> Tensor | None:
     return None if values is None else torch.as_tensor(plain(values), dtype=torch.float32)
 
 
-@serializable("torte.data.Normalize")
+@serializable
 class Normalize(DisplayedTransform):
     """Subtracts the mean from image batches and divides by the standard deviation.
 

@@ -21,7 +21,7 @@ import math
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePath
-from types import BuiltinFunctionType, FunctionType, MethodDescriptorType
+from types import BuiltinFunctionType, FunctionType, MethodDescriptorType, MethodType
 from typing import Any, NamedTuple, TypeVar, overload
 
 from torte.dispatch.collection import L
@@ -201,6 +201,8 @@ class _Describer:
         name = registered_name(value)
         if name is not None:
             return {"$named": name}
+        if isinstance(value, MethodType) and registered_name(value.__self__) is not None:
+            return {"$constructor": [self.value(value.__self__), value.__name__]}
         if isinstance(value, functools.partial):
             return {"$partial": self._items((value.func, list(value.args), dict(value.keywords)))}
         if isinstance(value, (operator.itemgetter, operator.attrgetter, operator.methodcaller)):
@@ -391,9 +393,19 @@ def _partial(parts: list[Any]) -> Any:
     return functools.partial(function, *args, **keywords)
 
 
+def _constructor(parts: list[Any]) -> Any:
+    """The class method of a registered class, such as `PILImage.create`."""
+    cls, name = parts
+    found = None if name.startswith("_") else getattr(cls, name, None)
+    if not (isinstance(found, MethodType) and found.__self__ is cls):
+        raise StateError(f"{name!r} is no class method of {cls!r}")
+    return found
+
+
 _READERS: dict[str, Callable[[Any], Any]] = {
     "$L": L,
     "$attrgetter": lambda names: operator.attrgetter(*names),
+    "$constructor": _constructor,
     "$frozenset": frozenset,
     "$itemgetter": lambda indices: operator.itemgetter(*indices),
     "$methodcaller": lambda parts: operator.methodcaller(*parts),

@@ -5,10 +5,11 @@ one before. When the class is made, every such name becomes a table of its own t
 tables of the base classes; a table written in the body (`encodes = TypeDispatch()`) is taken over.
 """
 
+import inspect
 import sys
 from collections.abc import Callable
 from types import FrameType, FunctionType, MethodType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torte.dispatch.dispatcher import TypeDispatch
 
@@ -22,19 +23,45 @@ class TransformTable(TypeDispatch[..., Any]):
 
     On a class it is also a decorator: `@MyTransform.encodes` registers a function from outside.
 
-    Args:
-        functions: what to register at once.
+    Attributes:
         takes_self: whether the functions are methods; plain functions given to `Transform(f)` are
             not.
     """
 
     takes_self = True
 
-    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        """Call the implementation that fits, or register a function given alone."""
+    @classmethod
+    def of_methods(cls) -> "TransformTable":
+        """Return an empty table for functions that take the transform first."""
+        table = cls()
+        table._binds_to, table._is_method = "object", True
+        return table
+
+    @classmethod
+    def of_functions(cls, functions: Any, name: str) -> "TransformTable":
+        """Return a table of functions that do not take the transform.
+
+        Args:
+            functions: one function, several, or a table of them.
+            name: the method that they stand for.
+        """
+        table = cls()
+        table._binds_to, table.takes_self = "nothing", False
+        if isinstance(functions, TypeDispatch):
+            functions = [each.function for each in functions.implementations()]
+        for function in (functions,) if callable(functions) else functions:
+            table.add(function)
+        table.__name__ = table.__qualname__ = name
+        return table
+
+    def _call_or_register(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Call the implementation that fits, or register a function that is given alone."""
         if len(args) == 1 and not kwargs and self.takes_self and isinstance(args[0], FunctionType):
-            return self.register(args[0])
+            return self._registered(args[0], sys._getframe(1), None)
         return super().__call__(*args, **kwargs)
+
+    if not TYPE_CHECKING:
+        __call__ = _call_or_register
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         if instance is None:
@@ -43,20 +70,7 @@ class TransformTable(TypeDispatch[..., Any]):
         return MethodType(table, instance) if table.takes_self else table
 
     def __set__(self, instance: Any, value: Any) -> None:
-        instance._give_functions(**{self.__name__: value})
-
-
-def plain_table(functions: Any, name: str) -> TransformTable:
-    """Return a table of functions that do not take the transform as their first argument."""
-    if isinstance(functions, TypeDispatch):
-        functions = [each.function for each in functions.implementations()]
-    table = TransformTable()
-    table.takes_self = False
-    table._kind = "static"  # a bound method too: what it is called with is its first parameter
-    for function in (functions,) if callable(functions) else functions:
-        table._add(function, None)
-    table.__name__ = name
-    return table
+        instance._use_functions(**{self.__name__: value})
 
 
 class _Body(dict[str, Any]):
@@ -73,15 +87,15 @@ class _Body(dict[str, Any]):
 
 
 def _table_for(written: Any, gathered: list[Any], frame: FrameType | None) -> TransformTable:
-    table = TransformTable()
-    table._kind, table._first, table._second = "method", 1, 2
+    table = TransformTable.of_methods()
     if isinstance(written, TypeDispatch):
         for each in written._own.values():
-            table._add(each.function, frame)
+            table.add(each.function, frame)
         for function, where in written._pending:
-            table._add(function, where)
+            table.add(function, where)
     for function in gathered:
-        table._add(function, frame)
+        if function is not None:
+            table.add(function, frame)
     return table
 
 
@@ -96,23 +110,23 @@ class TransformMeta(type):
     def __new__(
         cls, name: str, bases: tuple[type, ...], body: dict[str, Any], **kwargs: Any
     ) -> Any:
-        gathered = (
-            body.gathered
-            if isinstance(body, _Body)
-            else {each: [body[each]] if each in body else [] for each in METHODS}
-        )
-        frame = sys._getframe(1)
-        namespace = dict(body)
-        tables = {each: _table_for(namespace.get(each), gathered[each], frame) for each in METHODS}
-        namespace.update(tables)
-        made = super().__new__(cls, name, bases, namespace, **kwargs)
-        made._tables = tuple(tables[each] for each in METHODS)  # pyright: ignore
+        """Make the class, with its three tables."""
+        if isinstance(body, _Body):
+            gathered = body.gathered
+        else:  # made by `TransformMeta(name, bases, body)`
+            gathered = {each: [body[each]] for each in METHODS if each in body}
+        frame, namespace = sys._getframe(1), dict(body)
+        tables = {
+            each: _table_for(namespace.get(each), gathered.get(each, []), frame) for each in METHODS
+        }
+        made: Any = super().__new__(cls, name, bases, namespace | tables, **kwargs)
+        made._tables = tuple(tables[each] for each in METHODS)
         return made
 
     def __setattr__(cls, name: str, value: Any) -> None:
         table = cls.__dict__.get(name)
         if isinstance(table, TransformTable) and isinstance(value, FunctionType):
-            table._add(value, None)
+            table.add(value)
         else:
             super().__setattr__(name, value)
 
@@ -122,6 +136,12 @@ class TransformMeta(type):
             function: Callable[..., Any] = args[0]
             code = function.__code__
             if function.__name__ in METHODS and code.co_varnames[:1] == ("self",):
-                cls.__dict__[function.__name__]._add(function, sys._getframe(1))
+                cls.__dict__[function.__name__].add(function, sys._getframe(1))
                 return function
         return super().__call__(*args, **kwargs)
+
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        """The constructor's, which `inspect` would not see behind `__call__`."""
+        signature = inspect.signature(cls.__init__)
+        return signature.replace(parameters=list(signature.parameters.values())[1:])

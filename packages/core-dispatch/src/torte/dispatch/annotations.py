@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from torte.dispatch.errors import AnnotationError
 
-__all__ = ["Parameter", "classes_of", "describe_annotation", "positional_parameters"]
+__all__ = ["Parameter", "classes_of", "positional_parameters"]
 
 _ANYTHING = frozenset({object})
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -123,13 +123,10 @@ def classes_of(annotation: Any, evaluate: Callable[[str], Any] = _no_names) -> f
     return found
 
 
-def describe_annotation(classes: Iterable[type]) -> str:
-    """Return how messages and tables write a set of classes: `int | str`."""
-    return " | ".join(sorted(cls.__qualname__ for cls in classes))
-
-
 def positional_parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
     """Return the positional parameters of any callable; none where it hides them (built-ins).
+
+    The first one of a built-in method (`str.upper`) is annotated with the class that it belongs to.
 
     Raises:
         NameError: its annotations are lazy and name what does not exist yet (Python 3.14).
@@ -138,4 +135,7 @@ def positional_parameters(function: Callable[..., Any]) -> list[inspect.Paramete
         parameters = inspect.signature(function).parameters.values()
     except ValueError:
         return []
-    return [each for each in parameters if each.kind in _POSITIONAL]
+    found = [each for each in parameters if each.kind in _POSITIONAL]
+    if isinstance(function, (types.MethodDescriptorType, types.WrapperDescriptorType)) and found:
+        found[0] = found[0].replace(annotation=function.__objclass__)
+    return found

@@ -11,49 +11,17 @@ and its second is nearer, or when they are level in both and its annotation is t
 winner beats every other; where nobody does, the call is ambiguous.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
-from torte.dispatch.annotations import Parameter, describe_annotation
+from torte.dispatch.annotations import Parameter
+from torte.dispatch.implementation import Implementation
 
-__all__ = ["Absent", "Implementation", "beats", "places_of", "rank", "resolve"]
+__all__ = ["Absent", "Candidate", "beats", "candidates_for", "places_of", "rank", "resolve"]
 
 
 class Absent:
     """Stands for the type of an argument that was not given."""
-
-
-class Implementation(NamedTuple):
-    """One registered function with the classes that it takes.
-
-    Attributes:
-        function: what is called.
-        parameters: its first two parameters, as dispatch sees them.
-        evaluate: turns its string annotations into objects.
-        depth: 0 in its own table, more the further up the class hierarchy it was inherited from.
-    """
-
-    function: Callable[..., Any]
-    parameters: tuple[Parameter, Parameter]
-    evaluate: Callable[[str], Any]
-    depth: int = 0
-
-    @property
-    def signature(self) -> tuple[frozenset[type], frozenset[type]]:
-        """The classes of both parameters: what makes two registrations the same one."""
-        return self.parameters[0].classes, self.parameters[1].classes
-
-    @property
-    def location(self) -> str:
-        """Where the function was written: `name at file:line`."""
-        code = getattr(self.function, "__code__", None)
-        name = getattr(self.function, "__qualname__", repr(self.function))
-        return f"{name} at {code.co_filename}:{code.co_firstlineno}" if code else name
-
-    def describe(self) -> str:
-        """Return the types as a table row shows them: `(int, float)`."""
-        first, second = (describe_annotation(each.classes) for each in self.parameters)
-        return f"({first}, {second})"
 
 
 class _Hit(NamedTuple):

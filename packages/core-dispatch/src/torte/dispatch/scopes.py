@@ -1,4 +1,4 @@
-"""Where names are looked up: the scope that a function was defined in, and string annotations."""
+"""Where names are looked up: the scope that defines a function, and its string annotations."""
 
 import inspect
 import sys
@@ -8,34 +8,54 @@ from typing import Any
 
 from torte.dispatch.errors import AnnotationError, UnresolvedNameError
 
-__all__ = ["Scope", "calling_frame"]
+__all__ = ["Scope", "calling_frame", "unwrap"]
+
+
+def unwrap(function: Any) -> Any:
+    """Return the function in a static or class method, and anything else as it is."""
+    return function.__func__ if isinstance(function, (staticmethod, classmethod)) else function
 
 
 def calling_frame(function: Callable[..., Any], depth: int = 2) -> FrameType | None:
     """Return the frame that defines `function`, if that is who called our caller.
 
-    A decorator called by another helper stands in that helper's module, which is not the scope
-    that the function's name is bound in.
+    A decorator that is called by another helper stands in that helper's module, which is not the
+    scope that the function's name is bound in.
     """
     frame = sys._getframe(depth)
-    namespace = getattr(inspect.unwrap(function), "__globals__", None)
+    namespace = getattr(inspect.unwrap(unwrap(function)), "__globals__", None)
     return frame if namespace is frame.f_globals else None
 
 
+def _local_names(frame: FrameType | None) -> dict[str, Any]:
+    """Return what can be seen from a frame beside its globals.
+
+    A class body sees its own names and, when it stands in a function, that function's; a module's
+    frame adds nothing.
+    """
+    names: dict[str, Any] = {}
+    while frame is not None and frame.f_locals is not frame.f_globals:
+        names = {**frame.f_locals, **names}
+        is_class_body = not frame.f_code.co_flags & inspect.CO_OPTIMIZED
+        frame = frame.f_back if is_class_body else None
+    return names
+
+
 class Scope:
-    """Evaluates the string annotations of a function.
+    """Evaluates the string annotations of a function, when it is asked to.
 
     Names are sought in the frame that defined the function (a class body, another function), and
-    then among the globals of its module, when they are asked for: so they may be defined later.
+    then among the globals of its module: so they may be defined later than the function.
+
+    Args:
+        function: whose annotations they are.
+        frame: the frame that defined it.
     """
 
     __slots__ = ("_frame", "_function")
 
     def __init__(self, function: Callable[..., Any], frame: FrameType | None = None) -> None:
-        self._function = function
-        # A module's frame adds nothing to the globals, and keeping one alive keeps all it holds.
-        is_local = frame is not None and frame.f_locals is not frame.f_globals
-        self._frame = frame if is_local else None
+        self._function, self._frame = function, frame
 
     def __call__(self, text: str) -> Any:
         """Evaluate one string annotation.
@@ -45,15 +65,9 @@ class Scope:
             AnnotationError: it is no expression, or evaluating it fails.
         """
         function = inspect.unwrap(self._function)
-        namespace = getattr(function, "__globals__", {})
-        local: dict[str, Any] = {}
-        frame = self._frame
-        while frame is not None and frame.f_globals is namespace:
-            local = {**frame.f_locals, **local}
-            frame = frame.f_back
         name = getattr(function, "__qualname__", repr(function))
         try:
-            return eval(text, namespace, local)
+            return eval(text, getattr(function, "__globals__", {}), _local_names(self._frame))
         except NameError as error:
             raise UnresolvedNameError(
                 f"the annotation {text!r} of {name} names {error.name!r}, which is neither in the "

@@ -33,14 +33,22 @@ What every call goes through:
                                           type of x, or what `-> X` says; `-> None` leaves it alone
 """
 
+import inspect
 from abc import get_cache_token
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any, ClassVar, Self
 
-from torte.dispatch._collect import METHODS, TransformMeta, TransformTable, plain_table
+from torte.dispatch._collect import METHODS, TransformMeta, TransformTable
 from torte.dispatch.annotations import classes_of
-from torte.dispatch.errors import AmbiguityError, AnnotationError, NoMatchError
-from torte.dispatch.resolution import Implementation
+from torte.dispatch.errors import (
+    AmbiguityError,
+    AnnotationError,
+    NoMatchError,
+    UnresolvedNameError,
+)
+from torte.dispatch.implementation import Implementation
+from torte.dispatch.scopes import Scope
 from torte.dispatch.semantic import is_named_tuple, retain_type, retain_types
 
 __all__ = [
@@ -52,6 +60,8 @@ __all__ = [
     "mk_transform",
 ]
 
+_PLANS_LIMIT = 1 << 14  # types; classes made on the fly must not pile up for ever
+
 # What a plan, `(function, takes_self, target)`, may hold instead of a function.
 _NOTHING = (None, False, None)
 _EACH_ELEMENT = (TypeError, False, None)
@@ -61,25 +71,22 @@ _AS_IT_IS = type(None)  # target: whatever comes back
 
 def _target_of(implementation: Implementation) -> Any:
     """Return what the result is cast to: `_KEEP`, `_AS_IT_IS` or a class."""
-    function = implementation.function
+    function, annotation = implementation.function, implementation.returns
     if isinstance(function, type) or isinstance(getattr(function, "__self__", None), type):
-        # int(x), Path(x), PILImage.create(x): the class that was called is the type wanted
-        return _AS_IT_IS
-    annotation = getattr(function, "__annotations__", {}).get("return", _KEEP_UNSAID)
-    if annotation is _KEEP_UNSAID or annotation is Self:
+        return _AS_IT_IS  # int(x), Path(x), Path.from_uri(x): the class called is the type wanted
+    if annotation is inspect.Signature.empty or annotation is Self:
         return _KEEP
-    if annotation is None or annotation == "None":
+    if annotation in (None, "None"):
         return _AS_IT_IS
     try:
-        classes = classes_of(annotation, implementation.evaluate)
-    except AnnotationError as error:
+        classes = classes_of(annotation, implementation.scope or Scope(function))
+    except UnresolvedNameError as error:
         error.add_note(f"in the return annotation of {implementation.location}")
         raise
+    except AnnotationError:
+        return _KEEP  # `-> Literal["a"]` and its like name no class to cast to
     target = next(iter(classes))
     return target if len(classes) == 1 and target is not object else _KEEP
-
-
-_KEEP_UNSAID = object()
 
 
 class Transform(metaclass=TransformMeta):
@@ -105,7 +112,7 @@ class Transform(metaclass=TransformMeta):
     decodes: Any
     setups: Any
     _tables: tuple[TransformTable, TransformTable, TransformTable]
-    _function_name: str | None = None
+    _functions: dict[str, Any] = {}  # noqa: RUF012 (replaced, never changed)
 
     def __init__(
         self,
@@ -116,29 +123,36 @@ class Transform(metaclass=TransformMeta):
     ) -> None:
         if isinstance(enc, Transform):
             split_idx = enc.split_idx if split_idx is None else split_idx
-            dec, order = dec or enc.decode, enc.order if order is None else order
+            dec = enc.decode if dec is None else dec
         if enc is not None or dec is not None:
-            self.enc, self.dec = enc, dec
-            self._give_functions(encodes=enc, decodes=dec)
+            self._use_functions(encodes=enc, decodes=dec)
         order = getattr(enc, "order", None) if order is None else order
         if order is not None:
             self.order = order
         if split_idx is not None:
             self.split_idx = split_idx
 
-    def _give_functions(self, **functions: Any) -> None:
+    def _use_functions(self, **functions: Any) -> None:
         """Let this one transform use other functions than its class has."""
-        tables = dict(zip(METHODS, self._tables, strict=True))
         given = {name: each for name, each in functions.items() if each is not None}
-        tables.update({name: plain_table(each, name) for name, each in given.items()})
-        self._tables = tuple(tables.values())  # pyright: ignore[reportAttributeAccessIssue]
-        if "encodes" in given:
-            self._function_name = _name_of(given["encodes"])
+        tables: dict[str, TransformTable] = dict(zip(METHODS, self._tables, strict=True))
+        for name, each in given.items():
+            tables[name] = TransformTable.of_functions(each, name)
+        self._functions = {**self._functions, **given}
+        self._tables = (tables["encodes"], tables["decodes"], tables["setups"])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_tables"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._use_functions(**self._functions)
 
     @property
     def name(self) -> str:
         """What it is called in messages and pipelines: its class, or its function."""
-        return self._function_name or type(self).__name__
+        encodes = self._functions.get("encodes")
+        return type(self).__name__ if encodes is None else _name_of(encodes)
 
     def __call__(self, x: Any, split_idx: int | None = None, **kwargs: Any) -> Any:
         """Encode `x`; what it has no implementation for, or is not meant for, comes back as it is.
@@ -175,7 +189,8 @@ class Transform(metaclass=TransformMeta):
         except NoMatchError:
             return None
         function = implementation.function
-        return function(self, given) if table.takes_self else function(given)
+        binds = table.takes_self and isinstance(function, FunctionType)
+        return function(self, given) if binds else function(given)
 
     def _run(self, table: TransformTable, x: Any, kwargs: dict[str, Any]) -> Any:
         if table._token is not None and table._token != get_cache_token():
@@ -191,7 +206,7 @@ class Transform(metaclass=TransformMeta):
         if takes_self:
             result = function(self, x, **kwargs) if kwargs else function(self, x)
         else:
-            result = function(x, **kwargs)
+            result = function(x, **kwargs) if kwargs else function(x)
         if target is _KEEP and type(result) is type(x):
             return result
         return self._retain(result, x, target)
@@ -219,8 +234,11 @@ class Transform(metaclass=TransformMeta):
             except NoMatchError:
                 plan = _NOTHING
             else:
-                binds = table.takes_self and hasattr(type(found.function), "__get__")
+                # A class or built-in in a class body is no method: it is not given the transform.
+                binds = table.takes_self and isinstance(found.function, FunctionType)
                 plan = (found.function, binds, _target_of(found))
+        if len(plans) >= _PLANS_LIMIT:
+            plans.clear()
         plans[cls] = plan
         return plan
 
@@ -233,7 +251,7 @@ class Transform(metaclass=TransformMeta):
 
         if type(self).__init__ is not Transform.__init__:
             return kept_arguments(self)
-        given = {"enc": self.__dict__.get("enc"), "dec": self.__dict__.get("dec")}
+        given = {"enc": self._functions.get("encodes"), "dec": self._functions.get("decodes")}
         own = {name: self.__dict__.get(name) for name in ("split_idx", "order")}
         return {name: value for name, value in {**given, **own}.items() if value is not None}
 

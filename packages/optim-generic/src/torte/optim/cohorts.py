@@ -6,6 +6,7 @@ on cohorts. They are made when the first step comes and made anew when something
 a gradient that was there is missing or the other way round, a group, a flag, a loaded state.
 """
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,7 +31,8 @@ class Cohort:
         states: The state dict of each, in the same order; tensors in it are updated in place.
         numbers: Number-valued state, the same for all of them.
         flags: Flags, the same for all of them.
-        state_names: Names of the tensor state that each has.
+        state_shapes: Names of the tensor state that each has; true where it is one number.
+        state_names: The same names alone.
         plan: How an engine steps them.
         checked: The group's hypers as they were when last checked.
     """
@@ -40,9 +42,27 @@ class Cohort:
     states: list[State]
     numbers: dict[str, float]
     flags: dict[str, bool]
-    state_names: tuple[str, ...]
+    state_shapes: dict[str, bool]
+    state_names: tuple[str, ...] = ()
     plan: Any = field(default=None, repr=False)
     checked: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @functools.cached_property
+    def sharded(self) -> bool:
+        """Whether the parameters are shards (`DTensor`) of larger ones."""
+        return hasattr(self.parameters[0], "_local_tensor")
+
+    def local(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The tensors as they lie in this process's memory."""
+        if not self.sharded:
+            return tensors
+        return [getattr(tensor, "_local_tensor", tensor) for tensor in tensors]
+
+    @property
+    def plain(self) -> bool:
+        """Whether the parameters' memory is all there is to them."""
+        kind = type(self.parameters[0])
+        return self.sharded or kind is Tensor or kind is torch.nn.Parameter
 
     @property
     def numel(self) -> int:
@@ -56,6 +76,12 @@ class Cohort:
             if gradient is None:
                 return None
         return found  # pyright: ignore[reportReturnType]
+
+    def note_state(self) -> None:
+        """Look again at which tensor state there is."""
+        first = self.states[0]
+        self.state_shapes = _tensor_state(self.parameters[0], first)
+        self.state_names = tuple(self.state_shapes)
 
     def keep(self, numbers: dict[str, float]) -> None:
         """Write new number-valued state to every parameter's state."""
@@ -124,14 +150,22 @@ def _enlist(
         for name, value in state.items()
         if isinstance(value, int | float) and name not in flags
     }
-    tensors = tuple(sorted(name for name, value in state.items() if isinstance(value, Tensor)))
+    tensors = _tensor_state(parameter, state)
     kind = (type(parameter), parameter.dtype, parameter.device)
-    key = (index, kind, _items(flags), _items(numbers), tensors)
+    key = (index, kind, _items(flags), _items(numbers), _items(tensors))
     cohort = cohorts.get(key)
     if cohort is None:
-        cohort = cohorts[key] = Cohort(group, [], [], numbers, flags, tensors)
+        cohort = cohorts[key] = Cohort(group, [], [], numbers, flags, tensors, tuple(tensors))
     cohort.parameters.append(parameter)
     cohort.states.append(state)
+
+
+def _tensor_state(parameter: Tensor, state: State) -> dict[str, bool]:
+    return {
+        name: value.dim() == 0 and parameter.dim() > 0
+        for name, value in sorted(state.items())
+        if isinstance(value, Tensor)
+    }
 
 
 def _items(mapping: dict[str, Any]) -> Sequence[tuple[str, Any]]:

@@ -7,15 +7,25 @@ import torch
 from torch import Tensor
 
 from torte.optim.cohorts import Cohort
+from torte.optim.compiler import compiler
+from torte.optim.dynamo import DynamoPlan
 from torte.optim.errors import EngineError
-from torte.optim.fused import FusedPlan, fused_kernel
+from torte.optim.foreach import ForeachPlan
+from torte.optim.fused import FusedPlan, fused_kernel, in_one_pass
+from torte.optim.kernels import KernelPlan
 from torte.optim.loop import LoopPlan
+from torte.optim.recorded import RecordedPlan
 from torte.optim.rules import Rule
+from torte.optim.tape import NotRecordableError
 
 __all__ = ["ENGINES", "Engine", "Plan", "plan_for"]
 
 Engine = Literal["auto", "loop", "foreach", "compiled", "fused"]
 ENGINES: tuple[Engine, ...] = ("auto", "loop", "foreach", "compiled", "fused")
+
+
+# Elements from which on a kernel earns the tenths of a second that its first compilation takes.
+_WORTH_COMPILING = 2**17
 
 
 class Plan(Protocol):
@@ -26,20 +36,68 @@ class Plan(Protocol):
         ...
 
 
-def plan_for(cohort: Cohort, rules: Sequence[Rule], engine: Engine) -> Plan:
+def plan_for(
+    cohort: Cohort, rules: Sequence[Rule], values: Mapping[str, Any], engine: Engine
+) -> Plan:
     """The plan by which `engine` steps `cohort`; `"auto"` chooses by composition, device and size.
+
+    Args:
+        cohort: The parameters that step together.
+        rules: The rules.
+        values: The values that the next step will have, to try the rules with.
+        engine: Which engine.
 
     Raises:
         EngineError: `engine` is forced and cannot run this composition on these parameters.
     """
+    if engine == "loop":
+        return LoopPlan(cohort, rules)
     if engine in ("auto", "fused"):
         kernel = fused_kernel(rules) if _fusible(cohort) else None
-        if kernel is not None:
+        if kernel is not None and (engine == "fused" or _fused_is_best(cohort, rules, values)):
             return FusedPlan(cohort, kernel)
         if engine == "fused":
             names = [rule.name for rule in rules]
             raise EngineError(f"no fused kernel computes {names} for {_description(cohort)}")
-    return LoopPlan(cohort, rules)
+    plan = _recorded(cohort, rules, engine)
+    reason = _obstacle(plan, values)
+    if reason is None:
+        return plan
+    if engine == "auto":
+        return LoopPlan(cohort, rules)
+    raise EngineError(f"the {engine} engine cannot run {_description(cohort)}: {reason}")
+
+
+def _recorded(cohort: Cohort, rules: Sequence[Rule], engine: Engine) -> RecordedPlan:
+    foreach = ForeachPlan(cohort, rules)
+    if engine == "foreach":
+        return foreach
+    if engine == "compiled":
+        on_cpu = cohort.parameters[0].device.type == "cpu"
+        return KernelPlan(cohort, rules) if on_cpu else DynamoPlan(cohort, rules)
+    return KernelPlan(cohort, rules, instead=foreach) if _worth_compiling(cohort) else foreach
+
+
+def _worth_compiling(cohort: Cohort) -> bool:
+    on_cpu = cohort.parameters[0].device.type == "cpu"
+    return on_cpu and cohort.numel >= _WORTH_COMPILING and compiler() is not None
+
+
+def _fused_is_best(cohort: Cohort, rules: Sequence[Rule], values: Mapping[str, Any]) -> bool:
+    return in_one_pass(rules, values) or not _worth_compiling(cohort)
+
+
+def _obstacle(plan: RecordedPlan, values: Mapping[str, Any]) -> str | None:
+    """Why a recorded plan cannot run its cohort, if it cannot."""
+    if not plan.cohort.plain:
+        return "a tensor subclass"
+    try:
+        program = plan.dry_run(values)
+    except NotRecordableError as error:
+        return f"a rule uses {error}"
+    if plan.cohort.sharded and not program.elementwise:
+        return "a rule looks at whole parameters, and there are only shards"
+    return None
 
 
 def _fusible(cohort: Cohort) -> bool:
@@ -47,7 +105,12 @@ def _fusible(cohort: Cohort) -> bool:
     return (
         first.dtype in (torch.float32, torch.float64)
         and first.device.type in ("cpu", "cuda")
-        and type(first) in (Tensor, torch.nn.Parameter)
+        and cohort.plain
+        and all(
+            value.dtype == first.dtype
+            for value in cohort.states[0].values()
+            if isinstance(value, Tensor)
+        )
     )
 
 

@@ -19,7 +19,7 @@ from torte.optim.steppers import (
     weight_decay,
 )
 
-__all__ = ["FusedPlan", "fused_kernel"]
+__all__ = ["FusedPlan", "fused_kernel", "in_one_pass"]
 
 Kernel = Callable[["FusedPlan", Sequence[Tensor], Mapping[str, Any]], dict[str, float]]
 
@@ -33,9 +33,15 @@ def _composition(*functions: Callable[..., Any]) -> tuple[frozenset[Rule], Rule]
 
 
 def fused_kernel(rules: Sequence[Rule]) -> Kernel | None:
-    """The fused kernel that computes exactly this composition, if there is one."""
+    """What computes exactly this composition with a fused kernel, if anything does."""
     distinct = frozenset(rules)
     return _KERNELS.get((distinct, rules[-1])) if len(distinct) == len(rules) else None
+
+
+def in_one_pass(rules: Sequence[Rule], values: Mapping[str, Any]) -> bool:
+    """Whether the fused kernel of a composition needs no second pass over the parameters."""
+    adam = rules[-1].function is adam_step
+    return adam or not _decay(values) or not any(r.function is weight_decay for r in rules)
 
 
 class FusedPlan:
@@ -44,28 +50,31 @@ class FusedPlan:
     def __init__(self, cohort: Cohort, kernel: Kernel) -> None:
         self._kernel = kernel
         self.cohort = cohort
-        self.parameters = cohort.parameters
-        self.strides = [parameter.stride() for parameter in cohort.parameters]
-        self.buffers: dict[str, list[Tensor]] = {}
+        self.parameters = cohort.local(cohort.parameters)
+        self.strides = [parameter.stride() for parameter in self.parameters]
+        self.buffers: dict[str, Sequence[Tensor]] = {}
         first = cohort.parameters[0]
         # One step count serves all: they are of one cohort because their counts agree.
         self.step = torch.zeros((), dtype=torch.float32, device=first.device)
         self.steps = [self.step] * len(cohort.parameters)
 
-    def state(self, name: str) -> list[Tensor]:
+    def state(self, name: str) -> Sequence[Tensor]:
         """The tensors of one state of the whole cohort, made of zeros where there are none."""
         found = self.buffers.get(name)
         if found is None:
             states = self.cohort.states
-            for parameter, state in zip(self.parameters, states, strict=True):
+            for parameter, state in zip(self.cohort.parameters, states, strict=True):
                 if name not in state:
                     state[name] = torch.zeros_like(parameter, requires_grad=False)
-            found = self.buffers[name] = [state[name] for state in states]
+            found = self.cohort.local([state[name] for state in states])
+            self.buffers[name] = found
         return found
 
     def run(self, gradients: Sequence[Tensor], values: Mapping[str, Any]) -> dict[str, float]:
         """Take one step; returns the new number-valued state."""
-        return self._kernel(self, _laid_out(self, gradients), values)
+        if self.cohort.sharded:
+            self.parameters = self.cohort.local(self.cohort.parameters)
+        return self._kernel(self, _laid_out(self, self.cohort.local(gradients)), values)
 
 
 def _laid_out(plan: FusedPlan, gradients: Sequence[Tensor]) -> Sequence[Tensor]:

@@ -126,8 +126,7 @@ class Optimizer(GroupedOptimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        prepared = self._prepared()
-        for cohort, gradients, values in prepared:
+        for cohort, gradients, values in self._prepared():
             numbers = cohort.plan.run(gradients, values)
             if numbers:
                 cohort.keep(numbers)
@@ -143,24 +142,31 @@ class Optimizer(GroupedOptimizer):
         if cohorts is None:
             cohorts = self._make_cohorts()
             gradients = [cohort.gradients() for cohort in cohorts]
-        names = self._hyper_names
-        prepared = []
-        for cohort, found in zip(cohorts, gradients or [], strict=True):
-            group = cohort.group
-            values = {name: group[name] for name in names}
-            if values != cohort.checked:
-                cohort.checked = {n: checked_hyper(n, v) for n, v in values.items()}
-                values = dict(cohort.checked)
-            values.update(cohort.numbers)
-            values.update(cohort.flags)
-            prepared.append((cohort, found, values))
-        return prepared
+        assert gradients is not None
+        return [
+            (cohort, found, self._values(cohort))
+            for cohort, found in zip(cohorts, gradients, strict=True)
+            if found is not None
+        ]
+
+    def _values(self, cohort: Cohort) -> dict[str, Any]:
+        """Hypers, number-valued state and flags of a cohort by name."""
+        group = cohort.group
+        values = {name: group[name] for name in self._hyper_names}
+        if values != cohort.checked:
+            values = {name: checked_hyper(name, value) for name, value in values.items()}
+            cohort.checked = dict(values)
+        values.update(cohort.numbers)
+        values.update(cohort.flags)
+        return values
 
     def _make_cohorts(self) -> list[Cohort]:
-        self._cohorts, self._idle = make_cohorts(self.param_groups, self.state)
-        for cohort in self._cohorts:
-            cohort.plan = plan_for(cohort, self.rules, self.engine)
-        return self._cohorts
+        self._cohorts = None
+        cohorts, self._idle = make_cohorts(self.param_groups, self.state)
+        for cohort in cohorts:
+            cohort.plan = plan_for(cohort, self.rules, self._values(cohort), self.engine)
+        self._cohorts = cohorts
+        return cohorts
 
 
 def _hypers_in(group: dict[str, Any]) -> dict[str, Any]:

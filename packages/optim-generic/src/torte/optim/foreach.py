@@ -188,7 +188,13 @@ class ForeachPlan(RecordedPlan):
         """Run a program on lists of tensors; returns at least the lists of inputs and outputs."""
         return run_program(program, numbers, inputs)
 
-    def _write_back(self, program: Program, made: list[TensorList], works: TensorList) -> None:
+    def _write_back(
+        self,
+        program: Program,
+        made: dict[int, TensorList],
+        parameters: TensorList,
+        works: TensorList,
+    ) -> None:
         cohort = self.cohort
         owned = {id(made[i]): name for i, name in enumerate(program.inputs)}
         for name, index in program.outputs:

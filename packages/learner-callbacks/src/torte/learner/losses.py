@@ -602,14 +602,11 @@ class DiceLoss:
 
 
 def _no_default(target: Any) -> Any:
-    raise TypeError(
-        f"no loss goes by default with targets of type {type(target).__name__}: pass loss_func, or "
-        f"register one with @default_loss.register"
-    )
+    return None
 
 
 default_loss: TypeDispatch[[Any], Any] = TypeDispatch(_no_default)
-"""Which loss goes with targets of a semantic type: `default_loss(target)` makes one.
+"""Which loss goes with targets of a semantic type: `default_loss(target)` makes one, or `None`.
 
 Register more with `@default_loss.register` on a function of one annotated parameter.
 """

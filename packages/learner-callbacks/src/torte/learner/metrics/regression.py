@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from torte.learner.metrics.accumulating import (
@@ -93,14 +94,16 @@ class _Correlation:
         self._function = SklearnFunction(name, module="scipy.stats")
 
     def __call__(self, x: Any, y: Any, **kwargs: Any) -> float:
-        return float(self._function(x, y, **kwargs).statistic)
+        wide = [np.asarray(value.cpu() if isinstance(value, Tensor) else value) for value in (x, y)]
+        pair = (value.astype(np.float64) for value in wide)
+        return float(self._function(*pair, **kwargs).statistic)
 
 
 def PearsonCorrCoef(  # noqa: N802
     dim_argmax: int | None = None,
     activation: ActivationType | str = ActivationType.No,
     thresh: float | None = None,
-    to_np: bool = True,
+    to_np: bool = False,
     invert_arg: bool = False,
     flatten: bool = True,
     name: str | None = None,
@@ -124,7 +127,7 @@ def SpearmanCorrCoef(  # noqa: N802
     nan_policy: str = "propagate",
     activation: ActivationType | str = ActivationType.No,
     thresh: float | None = None,
-    to_np: bool = True,
+    to_np: bool = False,
     invert_arg: bool = False,
     flatten: bool = True,
     name: str | None = None,

@@ -244,6 +244,20 @@ class DataBlock:
             raise ValueError(f"{name} put none of the {len(items)} items into the training set")
         return splits
 
+    def fresh_type_tfms(self) -> list[list[Any]]:
+        """The getter and type transforms of each part, not set up yet."""
+        copies: dict[int, tuple[Any, Any]] = {}
+        return [
+            [_fresh(tfm, copies) for tfm in (_whole(getter), *type_tfms)]
+            for getter, type_tfms in zip(self.getters, self.type_tfms, strict=True)
+        ]
+
+    def fresh_tfms(self) -> tuple[list[Any], list[Any]]:
+        """The transforms on items and on batches, not set up yet."""
+        copies: dict[int, tuple[Any, Any]] = {}
+        item_tfms, batch_tfms = self.item_tfms, self.batch_tfms
+        return [_fresh(t, copies) for t in item_tfms], [_fresh(t, copies) for t in batch_tfms]
+
     def datasets(self, source: Any, verbose: bool = False) -> Datasets:
         """The items of a source with the type transforms of each block, divided into subsets.
 
@@ -261,13 +275,13 @@ class DataBlock:
         if verbose:
             sizes = ", ".join(str(len(split)) for split in splits)
             print(f"{len(splits)} subsets of sizes {sizes}")  # noqa: T201
-        copies: dict[int, tuple[Any, Any]] = {}
-        tfms = [
-            [_fresh(tfm, copies) for tfm in (_whole(getter), *type_tfms)]
-            for getter, type_tfms in zip(self.getters, self.type_tfms, strict=True)
-        ]
         dsets = Datasets(
-            items, tfms=tfms, splits=splits, dl_type=self.dl_type, n_inp=self.n_inp, verbose=verbose
+            items,
+            tfms=self.fresh_type_tfms(),
+            splits=splits,
+            dl_type=self.dl_type,
+            n_inp=self.n_inp,
+            verbose=verbose,
         )
         self._check_classes(dsets, source)
         return dsets
@@ -306,11 +320,8 @@ class DataBlock:
         """
         block = self._with_tfms(item_tfms, batch_tfms)
         dsets = block.datasets(source, verbose=verbose)
-        copies: dict[int, tuple[Any, Any]] = {}
-        events = {
-            "after_item": [_fresh(tfm, copies) for tfm in block.item_tfms],
-            "after_batch": [_fresh(tfm, copies) for tfm in block.batch_tfms],
-        }
+        item_tfms, batch_tfms = block.fresh_tfms()
+        events = {"after_item": item_tfms, "after_batch": batch_tfms}
         return dsets.dataloaders(path=path, **{**block.dls_kwargs, **events, **kwargs})
 
     def _with_tfms(self, item_tfms: Any, batch_tfms: Any) -> Self:

@@ -83,6 +83,9 @@ class Callback:
     """Whether the batch events of validation reach it."""
     remove_on_fetch: bool = False
     """Whether to leave it out while predictions are fetched in the middle of a fit."""
+    fit_only: bool = False
+    """Whether to leave it out when the Learner only looks (`lr_find`, `validate`, `get_preds`,
+    `predict`): for callbacks that write files or act on a fit's results."""
     state_attributes: ClassVar[tuple[str, ...]] = ()
     """Names of the attributes (tensors or JSON-able values) that a checkpoint keeps."""
 

@@ -19,7 +19,7 @@ __all__ = [
     "copy_state",
     "loaders_restored",
     "model_restored",
-    "modes_restored",
+    "module_attributes_restored",
     "optimizer_restored",
     "remember",
     "rng_restored",
@@ -109,30 +109,26 @@ def rng_restored() -> Iterator[None]:
             torch.cuda.set_rng_state_all(cuda)
 
 
-@contextmanager
-def modes_restored(model: nn.Module) -> Iterator[None]:
-    """Leave every module's training or evaluation mode as it was."""
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
 _MODULE_TABLES = frozenset(vars(nn.Module())) - {"training"}
 """What every module has of PyTorch's own: its parameters, buffers, hooks and submodules."""
 
 
 @contextmanager
-def model_restored(model: nn.Module) -> Iterator[None]:
-    """Leave parameters, gradients, buffers, modes and plain attributes of a model as they were.
+def module_attributes_restored(model: nn.Module) -> Iterator[None]:
+    """Leave the plain attributes of a model's modules as they were, modes included.
 
-    Plain attributes include the hidden state that recurrent models carry from batch to batch.
+    Among them is the hidden state that recurrent models carry from batch to batch.
     """
+    with attributes_restored(model.modules(), skip=_MODULE_TABLES):
+        yield
+
+
+@contextmanager
+def model_restored(model: nn.Module) -> Iterator[None]:
+    """Leave parameters, gradients, buffers, modes and plain attributes of a model as they were."""
     tensors = [remember(tensor) for tensor in (*model.parameters(), *model.buffers())]
     grads = [(p, p.grad, remember(p.grad)) for p in model.parameters()]
-    with attributes_restored(model.modules(), skip=_MODULE_TABLES):
+    with module_attributes_restored(model):
         try:
             yield
         finally:
@@ -158,18 +154,22 @@ def attributes_restored(
     objects: Iterable[Any], skip: frozenset[str] = frozenset()
 ) -> Iterator[None]:
     """Leave the attributes of objects as they were, in place (see `remember`)."""
-    saved = [
-        (one, {name: remember(value) for name, value in vars(one).items() if name not in skip})
-        for one in objects
-    ]
+    saved: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    backs: list[Callable[[], Any]] = []
+    for one in objects:
+        table = vars(one)
+        kept = {name: value for name, value in table.items() if name not in skip}
+        saved.append((table, kept))
+        backs.extend(remember(value) for value in kept.values() if isinstance(value, _MUTABLE))
     try:
         yield
     finally:
-        for one, attributes in saved:
-            table = vars(one)
-            for name in [name for name in table if name not in skip and name not in attributes]:
+        for back in backs:
+            back()
+        for table, kept in saved:
+            for name in [name for name in table if name not in skip and name not in kept]:
                 del table[name]
-            table.update({name: back() for name, back in attributes.items()})
+            table.update(kept)
 
 
 @contextmanager

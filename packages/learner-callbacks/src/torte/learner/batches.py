@@ -1,0 +1,121 @@
+"""From what a loader yields to what the model and the loss take.
+
+A batch may be
+
+* a tuple or list: the first `n_inp` are inputs, the others targets (without `n_inp`, all but the
+  last are inputs; a single element is an input);
+* a mapping (Hugging Face): its entries are the model's keyword arguments; the first key of
+  `LABEL_KEYS` that is there holds the targets;
+* anything else: one input.
+"""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+__all__ = ["LABEL_KEYS", "call_model", "ready", "split_batch", "split_output", "to_device"]
+
+LABEL_KEYS = ("labels", "label", "targets", "target", "y")
+"""Where the targets are looked for in a mapping, in this order."""
+
+Parts = tuple[Any, ...]
+
+
+def to_device(value: Any, device: torch.device | None) -> Any:
+    """Move every tensor of a structure to a device, without waiting; `None` leaves it."""
+    if device is None:
+        return value
+    if isinstance(value, torch.Tensor):
+        return value if value.device == device else value.to(device, non_blocking=True)
+    if isinstance(value, Mapping):
+        moved = {key: to_device(item, device) for key, item in value.items()}
+        return moved if type(value) is dict else _rebuilt(value, moved)
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(to_device(item, device) for item in value))
+    if isinstance(value, list | tuple):
+        return type(value)(to_device(item, device) for item in value)
+    return value
+
+
+def _rebuilt(value: Mapping[Any, Any], moved: dict[Any, Any]) -> Mapping[Any, Any]:
+    """Mappings with more to them than their entries (BatchEncoding) know how to move themselves."""
+    move = getattr(value, "to", None)
+    if callable(move):
+        return move(next(t.device for t in moved.values() if isinstance(t, torch.Tensor)))
+    return moved
+
+
+def ready(parts: Parts, device: torch.device | None) -> Parts:
+    """Move the parts of a batch to the device and strip semantic types, quickly if all is done."""
+    for part in parts:
+        if type(part) is not torch.Tensor or (device is not None and part.device != device):
+            from torte.data.tensors import plain
+
+            return tuple(plain(to_device(part, device)) for part in parts)
+    return parts
+
+
+def split_batch(batch: Any, n_inp: int | None) -> tuple[Parts, Parts]:
+    """Return inputs and targets of a batch, each as a tuple.
+
+    Args:
+        batch: What the loader yielded.
+        n_inp: How many of a tuple's elements are inputs, or None when the data do not say.
+    """
+    if isinstance(batch, tuple | list):
+        if n_inp is None:
+            n_inp = len(batch) - 1 or 1
+        return tuple(batch[:n_inp]), tuple(batch[n_inp:])
+    if isinstance(batch, Mapping):
+        for key in LABEL_KEYS:
+            if key in batch:
+                return ({k: v for k, v in batch.items() if k != key},), (batch[key],)
+    return (batch,), ()
+
+
+def call_model(model: nn.Module, xb: Parts, labels: Mapping[str, Any] | None = None) -> Any:
+    """Call the model on the inputs; a lone mapping is spread over its keyword arguments.
+
+    A model whose `forward` takes one argument, and none of the mapping's keys, gets it whole.
+
+    Args:
+        model: The model.
+        xb: The inputs.
+        labels: Targets to hand over as well, for models that compute their own loss.
+    """
+    if len(xb) != 1 or not isinstance(xb[0], Mapping):
+        return model(*xb)
+    keywords = {**xb[0], **(labels or {})}
+    if _takes(model, keywords):
+        return model(**keywords)
+    return model(keywords)
+
+
+def _takes(model: nn.Module, keywords: Mapping[str, Any]) -> bool:
+    """Whether to spread the keywords; raises when the model takes neither them nor one mapping."""
+    signature = inspect.signature(model.forward)
+    try:
+        signature.bind(**keywords)
+    except TypeError as error:
+        if set(keywords) & set(signature.parameters):
+            raise TypeError(
+                f"{type(model).__name__}.forward{signature} does not take the batch's keys "
+                f"{sorted(map(str, keywords))}: rename or drop some in the loader's collate_fn"
+            ) from error
+        return False
+    return True
+
+
+def split_output(output: Any) -> tuple[Any, torch.Tensor | None]:
+    """Return the predictions and, if the model computed one, the loss of a model's output.
+
+    Outputs with `logits` (Hugging Face's, mappings or objects) give these; others come whole.
+    """
+    if isinstance(output, Mapping):
+        return output.get("logits", output), output.get("loss")
+    if isinstance(output, torch.Tensor | tuple | list) or not hasattr(output, "logits"):
+        return output, None
+    return output.logits, getattr(output, "loss", None)

@@ -1,0 +1,1 @@
+"""Callbacks that come with the Learner, one subject a module."""

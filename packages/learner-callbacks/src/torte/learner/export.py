@@ -1,0 +1,167 @@
+"""The file that ships: model, transforms and decodes in one safetensors file.
+
+Its metadata is JSON: the model as the name and arguments of a registered builder, the transform
+pipelines by the registry with their vocabularies, the loss with its activation and decodes. Nothing
+in it is code, and loading calls nothing that is not registered.
+"""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from torte.dispatch import describe, rebuild, undescribable
+from torte.learner.builders import ModelRecipeError, build_model, model_builder, model_recipe
+from torte.learner.learner import Learner
+from torte.learner.packing import FileFormatError, read_file, write_file
+from torte.learner.persistence import model_state, restore_model, unwrapped
+from torte.learner.state import rng_restored
+
+__all__ = ["ExportError", "export_learner", "load_learner", "model_builder"]
+
+EXPORT = "learner"
+
+
+class ExportError(ValueError):
+    """A Learner has a part that cannot be described in a file; the message names it."""
+
+
+def export_learner(learn: Learner, fname: "str | Path" = "export.safetensors") -> Path:
+    """Write a Learner, without its data and optimizer, for `load_learner`.
+
+    Metrics and callbacks are not part of the file.
+
+    Args:
+        learn: The Learner.
+        fname: The file, in `learn.path`.
+
+    Returns:
+        The path.
+
+    Raises:
+        ExportError: If the model, a transform or the loss cannot be described; the message says
+            which and what to do. Nothing is written then.
+    """
+    from torte.data import describe_loaders
+
+    model = unwrapped(learn.model)
+    try:
+        recipe = model_recipe(model)
+        _check_recipe(model, recipe)
+    except ModelRecipeError as error:
+        raise ExportError(f"the model cannot be exported: {error}") from error
+    _warn_of_callbacks(learn)
+    content = {
+        "model": recipe,
+        "weights": model_state(model),
+        "dtype": str(_dtype(model)).removeprefix("torch."),
+        "loaders": describe_loaders(learn.dls),
+        "loss": _described_loss(learn.loss_func),
+    }
+    return write_file(Path(learn.path) / fname, EXPORT, content)
+
+
+def _check_recipe(model: nn.Module, recipe: dict[str, Any]) -> None:
+    """A model that was changed after it was built is not what its recipe makes."""
+    own = {name: tuple(value.shape) for name, value in _tensors(model)}
+    made = {name: tuple(value.shape) for name, value in _tensors(_sketch(recipe))}
+    if own != made:
+        name = next(iter(sorted(set(own.items()) ^ set(made.items()))))[0]
+        raise ModelRecipeError(
+            f"builder {recipe['name']!r} makes another structure than the model has (at {name!r}): "
+            "it was changed after it was built; make the change in the builder"
+        )
+
+
+def _tensors(model: nn.Module) -> list[tuple[str, torch.Tensor]]:
+    return [(k, v) for k, v in model_state(model).items() if isinstance(v, torch.Tensor)]
+
+
+def _sketch(recipe: dict[str, Any]) -> nn.Module:
+    """Build a model for its shapes alone: without memory if the builder can be run that way."""
+    with rng_restored():
+        try:
+            with torch.device("meta"):
+                return build_model(recipe)
+        except ModelRecipeError:
+            return build_model(recipe)
+
+
+def _dtype(model: nn.Module) -> torch.dtype:
+    first = next((p for p in model.parameters() if p.is_floating_point()), None)
+    return torch.float32 if first is None else first.dtype
+
+
+def _described_loss(loss_func: Any) -> Any:
+    """The loss by the registry; None if it knows no activation or decodes: then none is needed."""
+    if not hasattr(loss_func, "activation") and not hasattr(loss_func, "decodes"):
+        return None
+    culprits = undescribable(loss_func)
+    if culprits:
+        raise ExportError(
+            f"the loss cannot be exported: {', '.join(map(str, culprits))}; register its class "
+            "with @serializable"
+        )
+    return describe(loss_func)
+
+
+def _warn_of_callbacks(learn: Learner) -> None:
+    for callback in (*learn.ordered_cbs("before_batch"), *learn.ordered_cbs("after_pred")):
+        if callback.run_valid and not type(callback).__module__.startswith("torte."):
+            warnings.warn(
+                f"callback {callback!r} takes part in predictions, but callbacks are not exported: "
+                "add it again after load_learner",
+                stacklevel=3,
+            )
+
+
+def load_learner(fname: "str | Path", cpu: bool = True) -> Learner:
+    """Return a Learner for prediction from a file that `export` wrote.
+
+    Nothing in the file is executed, and only registered builders, transforms and losses are called;
+    those of the user's own must be imported before.
+
+    Args:
+        fname: The file.
+        cpu: Whether to stay on the CPU; else the GPU is used if there is one.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        FileFormatError: If it is not such a file, or damaged.
+        UnknownNameError: If it names something that is not registered.
+    """
+    from torte.data import rebuild_loaders
+
+    content = read_file(Path(fname), EXPORT)
+    expected = {"model", "weights", "dtype", "loaders", "loss"}
+    if not isinstance(content, dict) or not expected <= content.keys():
+        raise FileFormatError(f"{str(fname)!r} lacks parts of an exported learner")
+    model = _loaded_model(content)
+    loss = None if content["loss"] is None else rebuild(content["loss"])
+    dls = rebuild_loaders(content["loaders"])
+    device = "cpu" if cpu or not torch.cuda.is_available() else "cuda"
+    dls.to(device)
+    learn = Learner(dls, model.to(device), loss_func=loss, path=Path(fname).parent)
+    learn.model.eval()
+    return learn
+
+
+def _loaded_model(content: dict[str, Any]) -> nn.Module:
+    weights, recipe = content["weights"], content["model"]
+    dtype = getattr(torch, str(content["dtype"]), None)
+    if not isinstance(weights, dict) or not isinstance(dtype, torch.dtype):
+        raise FileFormatError("the file's weights are damaged")
+    # First without memory: a forged recipe of a giant model is found out by its shapes.
+    restore_check = _sketch(recipe)
+    own = {name: tuple(value.shape) for name, value in _tensors(restore_check)}
+    given = {k: tuple(v.shape) for k, v in weights.items() if isinstance(v, torch.Tensor)}
+    if own != given:
+        raise FileFormatError(f"the weights do not fit the model {recipe.get('name')!r}")
+    with rng_restored():
+        model = build_model(recipe)
+    if dtype.is_floating_point:
+        model.to(dtype)
+    restore_model(model, weights)
+    return model

@@ -1,0 +1,220 @@
+"""Looking at what a model does: validation, predictions, results."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torte.dispatch import L, noop
+from torte.learner.callback_set import Callbacks, as_callbacks
+from torte.learner.callbacks.gathering import GatherPredsCallback
+from torte.learner.layers.inspection import NoneReduce
+from torte.learner.looking import Looking
+
+__all__ = ["Inference"]
+
+
+class Inference(Looking):
+    """The part of the Learner that predicts; nothing here changes anything (see `Looking`)."""
+
+    def validate(self, ds_idx: int = 1, dl: Any = None, cbs: Callbacks = None) -> L:
+        """Return the loss and the metrics over a loader.
+
+        Args:
+            ds_idx: Of which of the learner's loaders.
+            dl: Or of this one: any iterable of batches with targets.
+            cbs: Callbacks for this pass alone.
+
+        Raises:
+            ValueError: If there is no such loader or it has no batches.
+        """
+        dl = self._loader_to_look_at(ds_idx, dl)
+        with self.looking(dl), self.validation_context(cbs):
+            self.epoch_validate(dl=dl)
+            recorder = self.__dict__.get("recorder")
+            return L() if recorder is None else recorder.valid_record
+
+    def get_preds(
+        self,
+        ds_idx: int = 1,
+        dl: Any = None,
+        with_input: bool = False,
+        with_decoded: bool = False,
+        with_loss: bool = False,
+        act: Callable[[Any], Any] | None = None,
+        inner: bool = False,
+        reorder: bool = True,
+        cbs: Callbacks = None,
+        save_preds: "str | Path | None" = None,
+        save_targs: "str | Path | None" = None,
+        with_preds: bool = True,
+        with_targs: bool = True,
+        concat_dim: int = 0,
+    ) -> tuple[Any, ...]:
+        """Return predictions and targets over a loader, in main memory.
+
+        Args:
+            ds_idx: Of which of the learner's loaders.
+            dl: Or of this one: any iterable of batches.
+            with_input: Whether to return the inputs too, first.
+            with_decoded: Whether to return the decoded predictions too, after the targets.
+            with_loss: Whether to return the losses of the samples too, last.
+            act: Applied to the predictions; the loss function's `activation` by default.
+            inner: Whether this takes place within a fit.
+            reorder: Whether to put the results into the order of the dataset, for loaders that
+                have another.
+            cbs: Callbacks for this pass alone.
+            save_preds: Folder to write the predictions to, batch by batch (see `read_saved`).
+            save_targs: Folder to write the targets to.
+            with_preds: Whether to keep the predictions in memory.
+            with_targs: Whether to keep the targets in memory.
+            concat_dim: Along which dimension batches are joined.
+
+        Returns:
+            `(inputs, predictions, targets, decoded, losses)` without those not asked for; targets
+            are None if there are none.
+
+        Raises:
+            ValueError: If there is no such loader or it has no batches.
+        """
+        dl = self._loader_to_look_at(ds_idx, dl)
+        dl, places = _in_known_order(dl) if reorder else (dl, None)
+        if act is None:
+            act = getattr(self.loss_func, "activation", noop)
+        gather = GatherPredsCallback(
+            with_input, with_loss, save_preds, save_targs, with_preds, with_targs, concat_dim, act
+        )
+        with ExitStack() as stack:
+            stack.enter_context(self.looking(dl))
+            if with_loss:
+                stack.enter_context(NoneReduce(self.loss_func))
+            if "recorder" in self.__dict__:
+                self.__dict__["recorder"].run = False
+            stack.enter_context(self.validation_context([gather, *as_callbacks(cbs)], inner))
+            self.epoch_validate(dl=dl)
+            results = gather.all_tensors()
+        if places is not None:
+            results = [_taken(result, places) for result in results]
+        if with_decoded:
+            decodes = getattr(self.loss_func, "decodes", noop)
+            results.insert(3 if with_input else 2, decodes(results[1 if with_input else 0]))
+        return tuple(results)
+
+    def predict(
+        self, item: Any, rm_type_tfms: int | None = None, with_input: bool = False
+    ) -> tuple[Any, ...]:
+        """Return the prediction for one item.
+
+        The item goes through the validation set's transforms (without the labelling) as one batch
+        of one. Learners over plain loaders take a sample as it is in a batch, less the batch
+        dimension.
+
+        Args:
+            item: What the data were made from: a path, an image, a row, a text.
+            rm_type_tfms: How many of the first item transforms to leave out.
+            with_input: Whether to return the decoded input too, first.
+
+        Returns:
+            `(decoded target, decoded prediction, prediction)`: for a classifier the category's
+            name, its number as a tensor, and the probabilities.
+        """
+        dl = self._one_item_loader(item, rm_type_tfms)
+        inputs, preds, _, decoded = self.get_preds(dl=dl, with_input=True, with_decoded=True)
+        shown = self._decoded_sample(dl, inputs, decoded)
+        n_inp = len(inputs) if isinstance(inputs, tuple) else 1
+        target = _single(shown[n_inp:]) if shown is not None else _first(decoded)
+        result = (target, _first(decoded), _first(preds))
+        if not with_input:
+            return result
+        return (_single(shown[:n_inp]) if shown is not None else _first(inputs), *result)
+
+    def _one_item_loader(self, item: Any, rm_type_tfms: int | None) -> Any:
+        if hasattr(self.dls, "test_dl") and hasattr(self._pipeline_loader(), "decode_batch"):
+            keywords = {} if rm_type_tfms is None else {"rm_type_tfms": rm_type_tfms}
+            return self.dls.test_dl([item], num_workers=0, **keywords)
+        parts = item if isinstance(item, tuple) else (item,)
+        return [tuple(torch.as_tensor(part)[None] for part in parts)]
+
+    def _pipeline_loader(self) -> Any:
+        loaders = getattr(self.dls, "loaders", None) or [getattr(self.dls, "train", None)]
+        return loaders[min(1, len(loaders) - 1)]
+
+    def _decoded_sample(self, dl: Any, inputs: Any, decoded: Any) -> tuple[Any, ...] | None:
+        """The sample as the transforms' decodes give it, or None if there are none."""
+        if not hasattr(dl, "decode_batch"):
+            return None
+        batch = (*_as_tuple(inputs), *_as_tuple(decoded))
+        return self._pipeline_loader().decode_batch(batch)[0]
+
+    def show_results(
+        self, ds_idx: int = 1, dl: Any = None, max_n: int = 9, shuffle: bool = True, **kwargs: Any
+    ) -> None:
+        """Draw samples of a loader with their targets and predictions.
+
+        Args:
+            ds_idx: Of which of the learner's loaders.
+            dl: Or of this one.
+            max_n: How many samples at most.
+            shuffle: Whether to draw them at random.
+            **kwargs: More for the display function.
+        """
+        dl = self._loader_to_look_at(ds_idx, dl)
+        if hasattr(dl, "new"):
+            dl = dl.new(shuffle=shuffle)
+        with self.looking(dl):
+            batch = dl.one_batch()
+            _, _, decoded = self.get_preds(dl=[batch], with_decoded=True)
+            dl.show_results(batch, decoded, max_n=max_n, **kwargs)
+
+    def _loader_to_look_at(self, ds_idx: int, dl: Any) -> Any:
+        if dl is not None:
+            return dl
+        dl = self.loader(ds_idx)
+        if dl is None:
+            raise ValueError(
+                f"there is no loader number {ds_idx} with batches to look at; give one with "
+                "dl=..., for example learn.dls.test_dl(items)"
+            )
+        if ds_idx == 0 and hasattr(dl, "new"):
+            return dl.new(shuffle=False, drop_last=False)
+        return dl
+
+
+def _in_known_order(dl: Any) -> tuple[Any, Tensor | None]:
+    """Fix the order of a loader that has one of its own; say where each result belongs."""
+    if not hasattr(dl, "get_idxs") or not hasattr(dl, "new"):
+        return dl, None
+    order = list(dl.get_idxs())
+    if order == sorted(order):
+        return dl, None
+    return dl.new(get_idxs=lambda: order), torch.tensor(order).argsort()
+
+
+def _taken(value: Any, places: Tensor) -> Any:
+    if isinstance(value, Tensor):
+        return value[places]
+    if isinstance(value, tuple):
+        return tuple(_taken(item, places) for item in value)
+    if isinstance(value, dict):
+        return {key: _taken(item, places) for key, item in value.items()}
+    return value
+
+
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _single(parts: tuple[Any, ...]) -> Any:
+    return parts[0] if len(parts) == 1 else parts
+
+
+def _first(value: Any) -> Any:
+    """The first sample of a batch."""
+    if isinstance(value, tuple):
+        return tuple(_first(item) for item in value)
+    if isinstance(value, dict):
+        return {key: _first(item) for key, item in value.items()}
+    return value[0]

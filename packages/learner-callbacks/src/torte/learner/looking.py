@@ -1,0 +1,51 @@
+"""What surrounds a pass that only looks, so that it changes nothing."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from torte.learner.loop import LOOP_STATE, TrainingLoop
+from torte.learner.state import (
+    attributes_restored,
+    loaders_restored,
+    module_attributes_restored,
+    rng_restored,
+)
+
+__all__ = ["Looking"]
+
+
+class Looking(TrainingLoop):
+    """The part of the Learner that puts things back after it was looked at."""
+
+    @contextmanager
+    def looking(self, *loaders: Any) -> Iterator[None]:
+        """Put back, at the end of the block and however it ends, what a pass changes.
+
+        That is: the random generators, the loaders' positions, the modes and plain attributes of
+        the model's modules, the callbacks' and the metrics' attributes, and the loop's own fields.
+        Callbacks that are `fit_only` are left out within the block. Weights and optimizer are not
+        looked after: a pass without gradients does not touch them.
+
+        Args:
+            *loaders: Loaders to look after besides the learner's own.
+        """
+        known = [*loaders, *_loaders_of(self.dls)]
+        fields = {name: getattr(self, name) for name in LOOP_STATE}
+        with ExitStack() as stack:
+            stack.enter_context(rng_restored())
+            stack.enter_context(loaders_restored(known))
+            stack.enter_context(module_attributes_restored(self.model))
+            metrics = getattr(self, "metrics", ())
+            stack.enter_context(attributes_restored([*self.cbs, *metrics]))
+            stack.callback(self.__dict__.update, fields)
+            stack.enter_context(self.removed_cbs(cb for cb in self.cbs if cb.fit_only))
+            yield
+
+
+def _loaders_of(dls: Any) -> list[Any]:
+    loaders = getattr(dls, "loaders", None)
+    if loaders is not None:
+        return list(loaders)
+    both = (getattr(dls, name, None) for name in ("train", "valid"))
+    return [loader for loader in both if loader is not None]

@@ -1,0 +1,127 @@
+"""Losses of a fit, kept on the device and read late.
+
+Nothing here waits for the device while batches run: losses are kept as they are, and smoothing is
+computed when somebody asks, from all losses that came since the last time.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["LateValue", "LossLog", "smoothed"]
+
+CHUNK = 256
+"""After how many losses the single tensors are packed into one, so that memory stays flat."""
+
+
+def smoothed(losses: list[float], beta: float) -> list[float]:
+    """Return the exponentially weighted average after each loss, corrected for its start at zero.
+
+    With `s[t] = beta * s[t-1] + (1 - beta) * loss[t]` and `s[0] = 0`, element `t` (counted from 1)
+    is `s[t] / (1 - beta**t)`.
+    """
+    result, average = [], 0.0
+    for count, loss in enumerate(losses, 1):
+        average = beta * average + (1 - beta) * loss
+        result.append(average / (1 - beta**count))
+    return result
+
+
+class LossLog:
+    """Append-only record of losses and the number of samples of each.
+
+    Args:
+        beta: Weight of the past in the smoothed loss (see `smoothed`).
+    """
+
+    def __init__(self, beta: float = 0.98) -> None:
+        self.beta = beta
+        self.sizes: list[int] = []
+        self._read: list[float] = []
+        self._chunks: list[Tensor] = []
+        self._recent: list[Tensor] = []
+        self._average: Tensor | None = None
+        self._averaged = 0
+
+    def append(self, loss: Tensor, size: int) -> None:
+        """Take in the (detached) loss of a batch of `size` samples; no computation, no waiting."""
+        self.sizes.append(size)
+        self._recent.append(loss if loss.ndim == 0 else loss.mean())
+        if len(self._recent) >= CHUNK:
+            self._smooth()
+            self._chunks.append(torch.stack(self._recent))
+            self._recent = []
+
+    @property
+    def count(self) -> int:
+        """How many losses there are."""
+        return len(self.sizes)
+
+    @property
+    def value(self) -> Tensor | None:
+        """The smoothed loss now: a tensor of no dimensions, still on the device; None if empty."""
+        if not self.sizes:
+            return None
+        self._smooth()
+        assert self._average is not None
+        return self._average / (1 - self.beta**self._averaged)
+
+    def _smooth(self) -> None:
+        """Bring the average up to date with one dot product over what has come since."""
+        begin = self.count - len(self._recent)
+        new = self._recent[self._averaged - begin :]
+        if not new:
+            return
+        wide = torch.float32 if new[0].device.type == "mps" else torch.float64
+        losses = torch.stack(new).to(wide)
+        ages = torch.arange(len(new) - 1, -1, -1, dtype=wide, device=losses.device)
+        part = (1 - self.beta) * torch.dot(self.beta**ages, losses)
+        if self._average is not None:
+            part = part + self._average * self.beta ** len(new)
+        self._average = part
+        self._averaged = self.count
+
+    def tolist(self) -> list[float]:
+        """Return all losses as numbers; this waits for the device, once."""
+        if self._recent:
+            self._smooth()
+            self._chunks.append(torch.stack(self._recent))
+            self._recent = []
+        for chunk in self._chunks:
+            self._read.extend(chunk.tolist())
+        self._chunks = []
+        return self._read.copy()
+
+    def mean(self, start: int = 0) -> float | None:
+        """Return the average from the `start`-th loss on, weighted by the numbers of samples."""
+        weights = self.sizes[start:]
+        if not weights:
+            return None
+        losses = self.tolist()[start:]
+        return float(np.average(losses, weights=weights if sum(weights) else None))
+
+
+class LateValue:
+    """A number on its way from the device: offered now, there a little later, never waited for."""
+
+    def __init__(self) -> None:
+        self._latest: float | None = None
+        self._coming: Tensor | None = None
+        self._arrival: Any = None
+
+    def offer(self, value: Tensor | None) -> float | None:
+        """Send for a new value unless one is on its way; return the latest that has arrived."""
+        if self._coming is not None and self._arrival.query():
+            self._latest, self._coming = float(self._coming), None
+        if value is None or self._coming is not None:
+            return self._latest
+        if value.device.type != "cuda":
+            self._latest = float(value)
+            return self._latest
+        self._coming = torch.empty_like(value, device="cpu", pin_memory=True)
+        self._coming.copy_(value, non_blocking=True)
+        self._arrival = torch.cuda.Event()
+        self._arrival.record(torch.cuda.current_stream(value.device))
+        return self._latest

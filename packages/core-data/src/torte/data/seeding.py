@@ -26,11 +26,13 @@ __all__ = [
     "GlobalSeeds",
     "current_keys",
     "current_random",
+    "draw_for",
     "drawing",
     "drawing_batch",
     "fresh_seed",
     "mix",
     "next_stream",
+    "repeated_keys",
     "sample_key",
     "sample_keys",
     "seed_globals",
@@ -77,11 +79,7 @@ def sample_keys(seed: int, epoch: int, indices: np.ndarray) -> np.ndarray:
     """`sample_key` for a whole array of indices at once: int64 of the shape of `indices`."""
     state = np.uint64(_prefix(seed, epoch))
     value = indices.astype(np.int64, copy=False).view(np.uint64) ^ state
-    value = value + np.uint64(_GAMMA)
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(_FIRST)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(_SECOND)
-    value ^= value >> np.uint64(31)
-    return (value >> np.uint64(1)).view(np.int64)
+    return _finalise_array(value + np.uint64(_GAMMA))
 
 
 def _prefix(*ints: int) -> int:
@@ -90,6 +88,22 @@ def _prefix(*ints: int) -> int:
     for value in ints:
         state = _finalise(((state ^ (value & _MASK)) + _GAMMA) & _MASK)
     return state
+
+
+def repeated_keys(keys: np.ndarray, repetition: np.ndarray) -> np.ndarray:
+    """Other keys for samples that come more than once: unchanged where `repetition` is 0."""
+    again = repetition > 0
+    if not again.any():
+        return keys
+    state = keys.view(np.uint64) ^ (repetition.astype(np.uint64) * np.uint64(_GAMMA))
+    return np.where(again, _finalise_array(state), keys)
+
+
+def _finalise_array(value: np.ndarray) -> np.ndarray:
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(_FIRST)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(_SECOND)
+    value ^= value >> np.uint64(31)
+    return (value >> np.uint64(1)).view(np.int64)
 
 
 def fresh_seed() -> int:
@@ -148,6 +162,15 @@ def current_random() -> random.Random:
     if local.generator is None:
         local.generator = random.Random(local.key)
     return local.generator
+
+
+def draw_for(key: int | None) -> None:
+    """From here on `current_random()` on this thread draws for this key; `None` ends that.
+
+    What `drawing` does, without a context: the loader's loop calls it once an item.
+    """
+    local = _local
+    local.key, local.generator = key, None
 
 
 class drawing_batch:  # noqa: N801 - used like a function: `with drawing_batch(keys):`
@@ -251,15 +274,17 @@ def seed_globals(key: int) -> None:
 class GlobalSeeds:
     """Puts the global generators of Python, NumPy and torch back as they were on leaving.
 
-    Within it the loader calls `seed_globals(key)` for each item.
+    Within it the loader calls `seed_globals(key)` for each item. NumPy gets another bit generator
+    for the while: exchanging it takes 0.3 µs, saving and setting its state 65 µs.
     """
 
     __slots__ = ("_numpy", "_python", "_torch")
 
     def __enter__(self) -> None:
         self._python = random.getstate()
-        self._numpy = np.random.get_state()  # noqa: NPY002
         self._torch = torch.default_generator.get_state()
+        self._numpy = np.random.get_bit_generator()
+        np.random.set_bit_generator(np.random.MT19937(0))
 
     def __exit__(
         self,
@@ -267,6 +292,6 @@ class GlobalSeeds:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        np.random.set_bit_generator(self._numpy)
         random.setstate(self._python)
-        np.random.set_state(self._numpy)  # noqa: NPY002
         torch.default_generator.set_state(self._torch)

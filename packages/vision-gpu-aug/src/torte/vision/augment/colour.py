@@ -25,7 +25,6 @@ from torte.vision.augment.coordinates import Frame
 from torte.vision.augment.declaration import (
     DrawHook,
     Drawn,
-    Effect,
     PixelMap,
     where_active,
 )
@@ -38,6 +37,7 @@ __all__ = [
     "Contrast",
     "Grayscale",
     "Hue",
+    "HueTurn",
     "LogitColour",
     "Saturation",
     "adjust_hue",
@@ -75,10 +75,12 @@ class ChannelAffine(PixelMap):
     offset: Tensor
 
     def __call__(self, images: Tensor) -> Tensor:
+        """Scale and shift each channel."""
         scale, offset = (v.to(images.dtype)[..., None, None] for v in (self.scale, self.offset))
         return images * scale + offset
 
     def merged(self, following: PixelMap) -> PixelMap | None:
+        """One map for two of this kind."""
         if not isinstance(following, ChannelAffine):
             return None
         scale = self.scale * following.scale
@@ -87,7 +89,7 @@ class ChannelAffine(PixelMap):
 
 @dataclass(frozen=True, eq=False)
 class ColourMatrix(PixelMap):
-    """v -> A v + b on the three channels.
+    """v -> A v + b on the three channels; images of another number of channels stay as they are.
 
     Attributes:
         matrix: (n, 3, 3).
@@ -100,15 +102,15 @@ class ColourMatrix(PixelMap):
     active: Tensor | None = None
 
     def __call__(self, images: Tensor) -> Tensor:
+        """Mix the channels."""
         if images.shape[1] != self.matrix.shape[-1]:
-            raise ValueError(
-                f"a colour matrix needs images of 3 channels, got shape {tuple(images.shape)}"
-            )
+            return images
         mixed = torch.einsum("nij,njhw->nihw", self.matrix.to(images.dtype), images)
         new = mixed + self.offset.to(images.dtype)[..., None, None]
         return where_active(self.active, new, images)
 
     def merged(self, following: PixelMap) -> PixelMap | None:
+        """One map for two of this kind."""
         if not isinstance(following, ColourMatrix):
             return None
         matrix = (following.matrix[..., :, :, None] * self.matrix[..., None, :, :]).sum(-2)
@@ -141,6 +143,7 @@ class LogitColour(PixelMap):
         return changed if self.saturation is None else changed | (self.saturation != 1)
 
     def __call__(self, images: Tensor) -> Tensor:
+        """Change the light."""
         logits = torch.logit(images, eps=EPSILON)
         if self.saturation is not None:
             amount = _spread(self.saturation, images)
@@ -149,6 +152,7 @@ class LogitColour(PixelMap):
         return where_active(self.active, logits.sigmoid(), images)
 
     def merged(self, following: PixelMap) -> PixelMap | None:
+        """One map for two of this kind."""
         if not isinstance(following, LogitColour):
             return None
         gain = self.gain * following.gain
@@ -158,6 +162,21 @@ class LogitColour(PixelMap):
         else:
             saturation = self.saturation * following.saturation
         return LogitColour(gain, shift, saturation)
+
+
+@dataclass(frozen=True, eq=False)
+class HueTurn(PixelMap):
+    """A turn of the hue in HSV.
+
+    Attributes:
+        turn: (n,), fractions of a full turn.
+    """
+
+    turn: Tensor
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Turn the hue where there is a turn."""
+        return where_active(self.turn != 0, adjust_hue(images, self.turn), images)
 
 
 def adjust_hue(images: Tensor, turn: Tensor) -> Tensor:
@@ -223,6 +242,7 @@ class Brightness(_Lighting):
     """
 
     def declare(self, drawn: Drawn, frame: Frame) -> PixelMap:
+        """The colour map."""
         reach = self.max_lighting
         drawn_amount = drawn.between(0, 0.5 * (1 - reach), 0.5 * (1 + reach))
         amount = drawn.value(drawn_amount, 0.5, self.draw)
@@ -244,6 +264,7 @@ class Contrast(_Lighting):
     """
 
     def declare(self, drawn: Drawn, frame: Frame) -> PixelMap:
+        """The colour map."""
         factor = self._factor(drawn)
         return LogitColour(factor, torch.zeros_like(factor))
 
@@ -262,6 +283,7 @@ class Saturation(_Lighting):
     """
 
     def declare(self, drawn: Drawn, frame: Frame) -> PixelMap:
+        """The colour map."""
         factor = self._factor(drawn)
         return LogitColour(torch.ones_like(factor), torch.zeros_like(factor), factor)
 
@@ -295,8 +317,9 @@ class Hue(Augmentation):
         self.max_hue, self.draw = max_hue, draw
 
     def declare(self, drawn: Drawn, frame: Frame) -> PixelMap:
+        """The colour map."""
         turn = drawn.value(drawn.between(0, -self.max_hue, self.max_hue), 0.0, self.draw)
-        return Effect(adjust_hue, (turn,), turn != 0, local=True)
+        return HueTurn(turn)
 
 
 @serializable
@@ -314,11 +337,9 @@ class Grayscale(Augmentation):
         super().__init__(p=p, batch=batch)
 
     def declare(self, drawn: Drawn, frame: Frame) -> PixelMap:
-        return Effect(_grey_everywhere, (), drawn.active, local=True)
-
-
-def _grey_everywhere(images: Tensor) -> Tensor:
-    return grey(images).expand_as(images)
+        """The colour map."""
+        weights = drawn.ones.new_tensor(_GREY).expand(drawn.ones.shape[0], 3, 3)
+        return ColourMatrix(weights, torch.zeros_like(weights[:, 0]), drawn.active)
 
 
 def channel_affine(

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from torte.vision.augment.coordinates import Frame
 from torte.vision.augment.declaration import Displacement, Homography, PixelMap
-from torte.vision.augment.kernels.dispatching import fused_render
+from torte.vision.augment.kernels.dispatching import fused_segment
 from torte.vision.augment.sampling import (
     CoordinateMap,
     Sampling,
@@ -95,11 +95,21 @@ def render(
     if images.shape[0] == 0:
         output = segments[-1].output
         return images.new_empty((0, images.shape[1], *output[:2]), dtype=dtype)
-    if kernels and not torch.compiler.is_compiling():
-        result = fused_render(segments, images, dtype, memory_format)
-        if result is not None:
-            return result
-    return render_plain(segments, images, dtype, memory_format)
+    remaining = list(segments)
+    while kernels and remaining and not torch.compiler.is_compiling():
+        last = len(remaining) == 1
+        wanted = dtype if last else torch.float32
+        done = fused_segment(remaining[0], images, wanted, memory_format)
+        if done is None:
+            break
+        images, rest = done
+        if last and not rest:
+            return images
+        frame = remaining[0].output
+        remaining[0:1] = [Segment(frame, frame, pixels=rest)] if rest else []
+        if rest:
+            break
+    return render_plain(remaining, images, dtype, memory_format)
 
 
 def render_plain(

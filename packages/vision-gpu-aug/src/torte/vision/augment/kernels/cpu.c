@@ -1,0 +1,484 @@
+/* One pass over a batch of images: sample by homography, colour, normalize, convert.
+ *
+ * The plain PyTorch path (sampling.py, colour.py) is the reference; what is computed here is the
+ * same, row by row, so that a row stays in the first-level cache from sampling to storing. Compiled
+ * on the user's machine (see cpu.py). Loops are written for the compiler to vectorize; the pairs of
+ * neighbours along x are fetched with one 8-byte load each.
+ */
+#include <math.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_CHANNELS 4
+#define RESTRICT __restrict__
+
+enum { ZEROS = 0, BORDER = 1, REFLECTION = 2 };
+enum { CHANNEL_AFFINE = 0, LOGIT = 1, MATRIX = 2, HUE = 3 };
+enum { UINT8 = 0, FLOAT32 = 1, BFLOAT16 = 2 };
+
+typedef struct {
+    const void *source;
+    int64_t n, channels, height, width;
+    int64_t source_strides[4];
+    int64_t source_kind;
+    void *output;
+    int64_t out_height, out_width;
+    int64_t output_strides[4];
+    int64_t output_kind;
+    const float *matrices;       /* n x 9, output indices to source indices */
+    const int8_t *moves;         /* n, 0: the map is the identity between frames of one size */
+    int64_t padding, align_corners, density;
+    float scale;
+    int32_t stages;
+    const int32_t *codes;        /* of each stage */
+    const float *const *params;  /* of each stage, one row a sample */
+    const int64_t *param_rows;   /* numbers from one sample's row to the next; 0: shared */
+    int64_t threads;
+    int64_t next;                /* the sample that comes next, taken atomically */
+} Job;
+
+typedef struct {
+    float *rows;       /* channels x lane: the row in work */
+    float *sums;       /* channels x lane: sums over the sub-rows of one output row */
+    float *x, *y;      /* coordinates, later weights */
+    float *pair_x;     /* weights of left and right neighbour, interleaved */
+    float *up, *down;  /* weights of upper and lower neighbour, interleaved twice */
+    int32_t *place;    /* index of the upper left neighbour */
+    uint32_t *packed;  /* the sample's pixels, 4 x 8 bit, for uint8 sources */
+    uint64_t *top, *bottom;
+    int64_t lane;
+} Space;
+
+/* ---- coordinates -------------------------------------------------------------------------------- */
+
+static inline float least(float a, float b) { return a < b ? a : b; }
+static inline float most(float a, float b) { return a > b ? a : b; }
+
+static void fold(float *RESTRICT v, int64_t n, int64_t size, int64_t padding, int64_t corners) {
+    const float last = (float)(size - 1);
+    if (padding == REFLECTION) {
+        const float low = corners ? 0.0f : -0.5f, span = corners ? last : (float)size;
+        for (int64_t i = 0; i < n; i++) {
+            float t = least(fabsf(v[i] - low), 1e7f);
+            float turns = floorf(t / span);
+            float rest = t - turns * span;
+            float odd = turns - 2.0f * floorf(turns * 0.5f);
+            v[i] = (odd != 0.0f ? span - rest : rest) + low;
+        }
+    }
+    if (padding == ZEROS)
+        for (int64_t i = 0; i < n; i++) v[i] = most(least(v[i], last + 2.0f), -2.0f);
+    else
+        for (int64_t i = 0; i < n; i++) v[i] = most(least(v[i], last), 0.0f);
+}
+
+static void locate(const Job *job, const Space *s, const float *m, float step, int64_t row,
+                   int64_t count) {
+    const float first = step == 1.0f ? 0.0f : 0.5f * step - 0.5f;
+    const float v = (float)row * step + first;
+    const float x0 = m[1] * v + m[2], y0 = m[4] * v + m[5], w0 = m[7] * v + m[8];
+    float *RESTRICT x = s->x, *RESTRICT y = s->y;
+    if (m[6] == 0.0f && m[7] == 0.0f && m[8] == 1.0f) {
+        for (int64_t i = 0; i < count; i++) {
+            float u = (float)(int32_t)i * step + first;
+            x[i] = m[0] * u + x0;
+            y[i] = m[3] * u + y0;
+        }
+    } else {
+        for (int64_t i = 0; i < count; i++) {
+            float u = (float)(int32_t)i * step + first;
+            float inverse = 1.0f / (m[6] * u + w0);
+            x[i] = (m[0] * u + x0) * inverse;
+            y[i] = (m[3] * u + y0) * inverse;
+        }
+    }
+    fold(x, count, job->width, job->padding, job->align_corners);
+    fold(y, count, job->height, job->padding, job->align_corners);
+}
+
+/* Weights are the hat function about each neighbour: zero beyond, so padding by zeros needs no
+ * case of its own, and the left neighbour can be kept off the last column. */
+static void weigh(const Job *job, const Space *s, int64_t pitch, int64_t count) {
+    const float right = (float)(job->width - 2), bottom = (float)(job->height - 2);
+    const float *RESTRICT x = s->x, *RESTRICT y = s->y;
+    float *RESTRICT pair = s->pair_x, *RESTRICT up = s->up, *RESTRICT down = s->down;
+    int32_t *RESTRICT place = s->place;
+    for (int64_t i = 0; i < count; i++) {
+        float left = most(least(floorf(x[i]), right), 0.0f), dx = x[i] - left;
+        float above = most(least(floorf(y[i]), bottom), 0.0f), dy = y[i] - above;
+        pair[2 * i] = most(1.0f - fabsf(dx), 0.0f);
+        pair[2 * i + 1] = most(1.0f - fabsf(dx - 1.0f), 0.0f);
+        float u = most(1.0f - fabsf(dy), 0.0f), d = most(1.0f - fabsf(dy - 1.0f), 0.0f);
+        up[2 * i] = u;
+        up[2 * i + 1] = u;
+        down[2 * i] = d;
+        down[2 * i + 1] = d;
+        place[i] = (int32_t)above * (int32_t)pitch + (int32_t)left;
+    }
+}
+
+/* ---- sampling ----------------------------------------------------------------------------------- */
+
+static void pack(const Job *job, Space *s, const uint8_t *image) {
+    const int64_t *st = job->source_strides;
+    for (int64_t j = 0; j < job->height; j++) {
+        uint32_t *RESTRICT out = s->packed + j * job->width;
+        const uint8_t *line = image + j * st[2];
+        if (job->channels == 3 && st[3] == 1) {
+            const uint8_t *RESTRICT r = line, *RESTRICT g = line + st[1], *RESTRICT b = line + 2 * st[1];
+            for (int64_t i = 0; i < job->width; i++)
+                out[i] = (uint32_t)r[i] | (uint32_t)g[i] << 8 | (uint32_t)b[i] << 16;
+        } else if (job->channels == 3 && st[3] == 3 && st[1] == 1) {
+            for (int64_t i = 0; i < job->width; i++)
+                out[i] = (uint32_t)line[3 * i] | (uint32_t)line[3 * i + 1] << 8 |
+                         (uint32_t)line[3 * i + 2] << 16;
+        } else {
+            for (int64_t i = 0; i < job->width; i++) {
+                uint32_t value = 0;
+                for (int64_t c = 0; c < job->channels; c++)
+                    value |= (uint32_t)line[i * st[3] + c * st[1]] << (8 * c);
+                out[i] = value;
+            }
+        }
+    }
+}
+
+static void fetch(const Space *s, const char *base, int64_t down, int64_t count) {
+    const int32_t *RESTRICT place = s->place;
+    uint64_t *RESTRICT top = s->top, *RESTRICT bottom = s->bottom;
+    for (int64_t i = 0; i < count; i++) {
+        const char *at = base + 4 * (int64_t)place[i];
+        memcpy(top + i, at, 8);
+        memcpy(bottom + i, at + down, 8);
+    }
+}
+
+static void blend_bytes(const Space *s, int shift, float scale, float *RESTRICT out, int64_t count) {
+    const uint32_t *RESTRICT top = (const uint32_t *)s->top;
+    const uint32_t *RESTRICT bottom = (const uint32_t *)s->bottom;
+    const float *RESTRICT pair = s->pair_x, *RESTRICT up = s->up, *RESTRICT down = s->down;
+    for (int64_t i = 0; i < count; i++) {
+        int64_t a = 2 * i, b = 2 * i + 1;
+        float left = (float)(int32_t)((top[a] >> shift) & 255) * up[a] +
+                     (float)(int32_t)((bottom[a] >> shift) & 255) * down[a];
+        float right = (float)(int32_t)((top[b] >> shift) & 255) * up[b] +
+                      (float)(int32_t)((bottom[b] >> shift) & 255) * down[b];
+        out[i] = (left * pair[a] + right * pair[b]) * scale;
+    }
+}
+
+static void blend_floats(const Space *s, float *RESTRICT out, int64_t count) {
+    const float *RESTRICT top = (const float *)s->top, *RESTRICT bottom = (const float *)s->bottom;
+    const float *RESTRICT pair = s->pair_x, *RESTRICT up = s->up, *RESTRICT down = s->down;
+    for (int64_t i = 0; i < count; i++) {
+        int64_t a = 2 * i, b = 2 * i + 1;
+        float left = top[a] * up[a] + bottom[a] * down[a];
+        float right = top[b] * up[b] + bottom[b] * down[b];
+        out[i] = left * pair[a] + right * pair[b];
+    }
+}
+
+static void blend_strided(const Space *s, const float *base, int64_t right_step, int64_t down_step,
+                          float *RESTRICT out, int64_t count) {
+    const int32_t *RESTRICT place = s->place;
+    const float *RESTRICT pair = s->pair_x, *RESTRICT up = s->up, *RESTRICT down = s->down;
+    for (int64_t i = 0; i < count; i++) {
+        const float *at = base + (int64_t)place[i] * right_step, *under = at + down_step;
+        float left = at[0] * up[2 * i] + under[0] * down[2 * i];
+        float right = at[right_step] * up[2 * i] + under[right_step] * down[2 * i];
+        out[i] = left * pair[2 * i] + right * pair[2 * i + 1];
+    }
+}
+
+static void sample_row(const Job *job, Space *s, int64_t sample, int64_t row, float step,
+                       int64_t count) {
+    const int64_t *st = job->source_strides;
+    locate(job, s, job->matrices + 9 * sample, step, row, count);
+    if (job->source_kind == UINT8) {
+        weigh(job, s, job->width, count);
+        fetch(s, (const char *)s->packed, 4 * job->width, count);
+        for (int64_t c = 0; c < job->channels; c++)
+            blend_bytes(s, (int)(8 * c), job->scale, s->rows + c * s->lane, count);
+        return;
+    }
+    const float *image = (const float *)job->source + sample * st[0];
+    /* Rows are a whole number of pixels apart (cpu.py sees to it). */
+    weigh(job, s, st[2] / st[3], count);
+    for (int64_t c = 0; c < job->channels; c++) {
+        const float *plane = image + c * st[1];
+        float *out = s->rows + c * s->lane;
+        if (st[3] == 1) {
+            fetch(s, (const char *)plane, 4 * st[2], count);
+            blend_floats(s, out, count);
+        } else {
+            blend_strided(s, plane, st[3], st[2], out, count);
+        }
+    }
+}
+
+static void copy_row(const Job *job, Space *s, int64_t sample, int64_t row) {
+    const int64_t *st = job->source_strides;
+    for (int64_t c = 0; c < job->channels; c++) {
+        float *RESTRICT out = s->rows + c * s->lane;
+        const int64_t at = sample * st[0] + c * st[1] + row * st[2];
+        if (job->source_kind == UINT8) {
+            const uint8_t *RESTRICT in = (const uint8_t *)job->source + at;
+            for (int64_t i = 0; i < job->out_width; i++) out[i] = (float)in[i * st[3]] * job->scale;
+        } else {
+            const float *RESTRICT in = (const float *)job->source + at;
+            for (int64_t i = 0; i < job->out_width; i++) out[i] = in[i * st[3]];
+        }
+    }
+}
+
+/* The mean of density x density samples for each pixel of an output row. */
+static void sample_mean(const Job *job, Space *s, int64_t sample, int64_t row) {
+    const int64_t k = job->density, wide = job->out_width * k;
+    const float part = 1.0f / (float)(k * k);
+    memset(s->sums, 0, sizeof(float) * (size_t)(job->channels * s->lane));
+    for (int64_t sub = 0; sub < k; sub++) {
+        sample_row(job, s, sample, row * k + sub, 1.0f / (float)k, wide);
+        for (int64_t c = 0; c < job->channels; c++) {
+            const float *RESTRICT in = s->rows + c * s->lane;
+            float *RESTRICT sum = s->sums + c * s->lane;
+            for (int64_t i = 0; i < job->out_width; i++)
+                for (int64_t j = 0; j < k; j++) sum[i] += in[i * k + j];
+        }
+    }
+    for (int64_t c = 0; c < job->channels; c++)
+        for (int64_t i = 0; i < job->out_width; i++)
+            s->rows[c * s->lane + i] = s->sums[c * s->lane + i] * part;
+}
+
+/* ---- colour ------------------------------------------------------------------------------------- */
+
+static inline float bits_float(int32_t i) { float f; memcpy(&f, &i, 4); return f; }
+static inline int32_t float_bits(float f) { int32_t i; memcpy(&i, &f, 4); return i; }
+
+/* Natural logarithm of positive normal numbers and exponential, after Cephes (Moshier, 1992). */
+static inline float logarithm(float v) {
+    int32_t bits = float_bits(v) - 0x3f3504f3;  /* sqrt(1/2): mantissas lie about 1 */
+    int32_t exponent = bits >> 23;
+    float e = (float)exponent, f = bits_float((bits & 0x007fffff) + 0x3f3504f3) - 1.0f, z = f * f;
+    float p = 7.0376836292e-2f;
+    p = p * f - 1.1514610310e-1f;
+    p = p * f + 1.1676998740e-1f;
+    p = p * f - 1.2420140846e-1f;
+    p = p * f + 1.4249322787e-1f;
+    p = p * f - 1.6668057665e-1f;
+    p = p * f + 2.0000714765e-1f;
+    p = p * f - 2.4999993993e-1f;
+    p = p * f + 3.3333331174e-1f;
+    return (p * f * z - 2.12194440e-4f * e - 0.5f * z) + f + 0.693359375f * e;
+}
+
+static inline float exponential(float v) {
+    v = most(least(v, 87.0f), -87.0f);
+    float whole = floorf(v * 1.44269504088896341f + 0.5f);
+    float f = v - whole * 0.693359375f + whole * 2.12194440e-4f, z = f * f;
+    float p = 1.9875691500e-4f;
+    p = p * f + 1.3981999507e-3f;
+    p = p * f + 8.3334519073e-3f;
+    p = p * f + 4.1665795894e-2f;
+    p = p * f + 1.6666665459e-1f;
+    p = p * f + 5.0000001201e-1f;
+    return (p * z + f + 1.0f) * bits_float(((int32_t)whole + 127) << 23);
+}
+
+static const float GREY[3] = {0.2989f, 0.587f, 0.114f};
+static const float EPSILON = 1e-6f;
+
+static void logit_stage(const Job *job, Space *s, const float *p) {
+    const float gain = p[0], shift = p[1], saturation = p[2];
+    const int64_t n = job->out_width;
+    if (gain == 1.0f && shift == 0.0f && saturation == 1.0f) return;
+    for (int64_t c = 0; c < job->channels; c++) {
+        float *RESTRICT v = s->rows + c * s->lane;
+        for (int64_t i = 0; i < n; i++) {
+            float clamped = most(least(v[i], 1.0f - EPSILON), EPSILON);
+            v[i] = logarithm(clamped / (1.0f - clamped));
+        }
+    }
+    if (saturation != 1.0f) {
+        float *RESTRICT grey = s->x;
+        for (int64_t i = 0; i < n; i++) grey[i] = 0.0f;
+        for (int64_t c = 0; c < job->channels; c++) {
+            const float weight = job->channels == 3 ? GREY[c] : 1.0f / (float)job->channels;
+            const float *RESTRICT v = s->rows + c * s->lane;
+            for (int64_t i = 0; i < n; i++) grey[i] += weight * v[i];
+        }
+        for (int64_t c = 0; c < job->channels; c++) {
+            float *RESTRICT v = s->rows + c * s->lane;
+            for (int64_t i = 0; i < n; i++) v[i] = grey[i] + saturation * (v[i] - grey[i]);
+        }
+    }
+    for (int64_t c = 0; c < job->channels; c++) {
+        float *RESTRICT v = s->rows + c * s->lane;
+        for (int64_t i = 0; i < n; i++) v[i] = 1.0f / (1.0f + exponential(-(v[i] * gain + shift)));
+    }
+}
+
+static void affine_stage(const Job *job, Space *s, const float *p) {
+    for (int64_t c = 0; c < job->channels; c++) {
+        const float scale = p[c], offset = p[job->channels + c];
+        float *RESTRICT v = s->rows + c * s->lane;
+        for (int64_t i = 0; i < job->out_width; i++) v[i] = v[i] * scale + offset;
+    }
+}
+
+static void matrix_stage(const Job *job, Space *s, const float *p) {
+    if (p[12] == 0.0f) return;
+    float *RESTRICT r = s->rows, *RESTRICT g = r + s->lane, *RESTRICT b = g + s->lane;
+    for (int64_t i = 0; i < job->out_width; i++) {
+        float red = r[i], green = g[i], blue = b[i];
+        r[i] = p[0] * red + p[1] * green + p[2] * blue + p[9];
+        g[i] = p[3] * red + p[4] * green + p[5] * blue + p[10];
+        b[i] = p[6] * red + p[7] * green + p[8] * blue + p[11];
+    }
+}
+
+static inline float hue_channel(float hue, float shift, float high, float spread) {
+    float k = hue + shift;
+    k -= 6.0f * floorf(k * (1.0f / 6.0f));
+    return high - spread * most(least(least(k, 4.0f - k), 1.0f), 0.0f);
+}
+
+static void hue_stage(const Job *job, Space *s, const float *p) {
+    if (p[0] == 0.0f || job->channels != 3) return;
+    float *RESTRICT r = s->rows, *RESTRICT g = r + s->lane, *RESTRICT b = g + s->lane;
+    for (int64_t i = 0; i < job->out_width; i++) {
+        float high = most(most(r[i], g[i]), b[i]), low = least(least(r[i], g[i]), b[i]);
+        float spread = high - low, inverse = 1.0f / (spread == 0.0f ? 1.0f : spread);
+        float red = (high - r[i]) * inverse, green = (high - g[i]) * inverse;
+        float blue = (high - b[i]) * inverse;
+        float hue = r[i] == high ? blue - green : g[i] == high ? 2.0f + red - blue : 4.0f + green - red;
+        hue = hue * (1.0f / 6.0f) + p[0];
+        hue = (hue - floorf(hue)) * 6.0f;
+        r[i] = hue_channel(hue, 5.0f, high, spread);
+        g[i] = hue_channel(hue, 3.0f, high, spread);
+        b[i] = hue_channel(hue, 1.0f, high, spread);
+    }
+}
+
+static void colour(const Job *job, Space *s, int64_t sample) {
+    for (int32_t k = 0; k < job->stages; k++) {
+        const float *p = job->params[k] + sample * job->param_rows[k];
+        switch (job->codes[k]) {
+        case CHANNEL_AFFINE: affine_stage(job, s, p); break;
+        case LOGIT: logit_stage(job, s, p); break;
+        case MATRIX: matrix_stage(job, s, p); break;
+        case HUE: hue_stage(job, s, p); break;
+        }
+    }
+}
+
+/* ---- storing ------------------------------------------------------------------------------------ */
+
+static inline uint16_t rounded(float v) {
+    uint32_t bits = (uint32_t)float_bits(v);
+    if (v != v) return 0x7fc0;
+    return (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+static void store(const Job *job, const Space *s, int64_t sample, int64_t row) {
+    const int64_t *st = job->output_strides, n = job->out_width;
+    const int64_t base = sample * st[0] + row * st[2];
+    if (job->output_kind == FLOAT32 && job->channels == 3 && st[3] == 3 && st[1] == 1) {
+        float *RESTRICT out = (float *)job->output + base;
+        const float *RESTRICT r = s->rows, *RESTRICT g = r + s->lane, *RESTRICT b = g + s->lane;
+        for (int64_t i = 0; i < n; i++) {
+            out[3 * i] = r[i];
+            out[3 * i + 1] = g[i];
+            out[3 * i + 2] = b[i];
+        }
+        return;
+    }
+    for (int64_t c = 0; c < job->channels; c++) {
+        const float *RESTRICT in = s->rows + c * s->lane;
+        if (job->output_kind == BFLOAT16) {
+            uint16_t *RESTRICT out = (uint16_t *)job->output + base + c * st[1];
+            for (int64_t i = 0; i < n; i++) out[i * st[3]] = rounded(in[i]);
+        } else if (st[3] == 1) {
+            memcpy((float *)job->output + base + c * st[1], in, sizeof(float) * (size_t)n);
+        } else {
+            float *RESTRICT out = (float *)job->output + base + c * st[1];
+            for (int64_t i = 0; i < n; i++) out[i * st[3]] = in[i];
+        }
+    }
+}
+
+/* ---- the batch ---------------------------------------------------------------------------------- */
+
+static void one_sample(const Job *job, Space *s, int64_t sample) {
+    const int moves = job->moves[sample];
+    if (moves && job->source_kind == UINT8)
+        pack(job, s, (const uint8_t *)job->source + sample * job->source_strides[0]);
+    for (int64_t row = 0; row < job->out_height; row++) {
+        if (!moves)
+            copy_row(job, s, sample, row);
+        else if (job->density == 1)
+            sample_row(job, s, sample, row, 1.0f, job->out_width);
+        else
+            sample_mean(job, s, sample, row);
+        colour(job, s, sample);
+        store(job, s, sample, row);
+    }
+}
+
+static void *aligned(size_t bytes) {
+    void *memory = NULL;
+    return posix_memalign(&memory, 64, bytes ? bytes : 64) ? NULL : memory;
+}
+
+static int reserve(const Job *job, Space *s) {
+    const size_t lane = (size_t)(job->out_width * job->density + 63) & ~(size_t)63;
+    const size_t pixels = job->source_kind == UINT8 ? (size_t)(job->height * job->width + 2) : 0;
+    char *block = aligned(4 * lane * (2 * MAX_CHANNELS + 13) + 4 * pixels + 64);
+    if (!block) return -1;
+    float *at = (float *)block;
+    s->lane = (int64_t)lane;
+    s->rows = at, at += MAX_CHANNELS * lane;
+    s->sums = at, at += MAX_CHANNELS * lane;
+    s->x = at, at += lane;
+    s->y = at, at += lane;
+    s->pair_x = at, at += 2 * lane;
+    s->up = at, at += 2 * lane;
+    s->down = at, at += 2 * lane;
+    s->place = (int32_t *)at, at += lane;
+    s->top = (uint64_t *)at, at += 2 * lane;
+    s->bottom = (uint64_t *)at, at += 2 * lane;
+    s->packed = (uint32_t *)at;
+    return 0;
+}
+
+static void *work(void *argument) {
+    Job *job = argument;
+    Space space;
+    if (reserve(job, &space)) return (void *)1;
+    for (;;) {
+        int64_t sample = __atomic_fetch_add(&job->next, 1, __ATOMIC_RELAXED);
+        if (sample >= job->n) break;
+        one_sample(job, &space, sample);
+    }
+    free(space.rows);
+    return NULL;
+}
+
+/* Returns 0, or 1 where memory ran out (the output is then incomplete). */
+int torte_augment(Job *job) {
+    pthread_t others[256];
+    int64_t started = 0, failed = 0;
+    int64_t wanted = job->threads < job->n ? job->threads : job->n;
+    job->next = 0;
+    for (; started < wanted - 1 && started < 256; started++)
+        if (pthread_create(&others[started], NULL, work, job)) break;
+    failed |= work(job) != NULL;
+    for (int64_t i = 0; i < started; i++) {
+        void *result = NULL;
+        pthread_join(others[i], &result);
+        failed |= result != NULL;
+    }
+    return (int)failed;
+}

@@ -171,15 +171,20 @@ class _Unpacker:
             raise ArchiveError(f"member {member.name!r} has no content")
         with source, target.open("wb") as file:
             while chunk := source.read(_CHUNK):
-                self._spend(len(chunk), member)
+                self._spend(len(chunk), f"at member {member.name!r}")
                 file.write(chunk)
         target.chmod(0o755 if member.executable else 0o644)
 
-    def _spend(self, amount: int, member: _Member) -> None:
+    def drain(self, stream: IO[bytes] | None) -> None:
+        """Read what follows the last member: only at its end does a stream verify its checksum."""
+        while stream is not None and (chunk := stream.read(_CHUNK)):
+            self._spend(len(chunk), "after the last member")
+
+    def _spend(self, amount: int, where: str) -> None:
         self.written += amount
         if self.written > self.budget:
             raise ArchiveError(
-                f"unpacks to more than {self.budget} bytes (at member {member.name!r}): "
+                f"unpacks to more than {self.budget} bytes ({where}): "
                 "if it is no decompression bomb, pass larger `limits`"
             )
 
@@ -195,6 +200,8 @@ class _Unpacker:
                 self._copy(self.root.joinpath(*_safe_parts(member.link, "link to")), target, member)
             else:
                 self._make_link(target, member)
+        # The folder that will remain: a link out of it must not be left, even to beside it.
+        self.root = _content_root(self.root)
         for target, member in self.links:
             self._require_inside(target, member)
 
@@ -216,7 +223,7 @@ class _Unpacker:
             raise ArchiveError(
                 f"member {member.name!r} links to {member.link!r}, not in the archive"
             )
-        self._spend(source.stat().st_size, member)
+        self._spend(source.stat().st_size, f"at member {member.name!r}")
         shutil.copy2(source, target)
 
     def _require_inside(self, path: Path, member: _Member) -> None:
@@ -230,19 +237,29 @@ def is_archive(path: Path) -> bool:
     return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
 
 
-def _unpack(archive: Path, root: Path, limits: ExtractionLimits) -> None:
+def _unpack(archive: Path, root: Path, limits: ExtractionLimits) -> Path:
+    """Unpack into `root`, and return the folder of it that is to remain."""
     unpacker = _Unpacker(root, limits.budget(archive.stat().st_size), limits.max_members)
     if tarfile.is_tarfile(archive):
         with tarfile.open(archive) as tar:
             for member in _tar_members(tar):
                 unpacker.add(member)
+            unpacker.drain(tar.fileobj)
     elif zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as zipped:
             for member in _zip_members(zipped):
                 unpacker.add(member)
+    elif _starts_compressed(archive):
+        raise ArchiveError("it is damaged, or no tar file once decompressed")
     else:
         raise ArchiveError("neither a tar nor a zip file")
     unpacker.finish()
+    return unpacker.root
+
+
+def _starts_compressed(archive: Path) -> bool:
+    with archive.open("rb") as file:
+        return file.read(6).startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ"))
 
 
 def _content_root(folder: Path) -> Path:
@@ -280,7 +297,7 @@ def extract_archive(
         inner = work / "content"
         inner.mkdir()
         try:
-            _unpack(archive, inner, limits or ExtractionLimits())
+            content = _unpack(archive, inner, limits or ExtractionLimits())
         except ArchiveError as error:
             raise ArchiveError(f"{str(archive)!r} was not unpacked: {error}") from error
         except _DAMAGE as error:
@@ -293,7 +310,7 @@ def extract_archive(
                 raise
             # The decompressors report bad data as an OSError without a number.
             raise ArchiveError(f"{str(archive)!r} is damaged: {error}") from error
-        _swap_into_place(_content_root(inner), destination, work / "old")
+        _swap_into_place(content, destination, work / "old")
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return destination

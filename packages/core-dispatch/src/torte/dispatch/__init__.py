@@ -2,6 +2,7 @@
 
 from torte.dispatch.collection import L
 from torte.dispatch.delegation import GetAttr, delegates, funcs_kwargs, method
+from torte.dispatch.describing import describe, undescribable
 from torte.dispatch.dispatcher import TypeDispatch, typedispatch
 from torte.dispatch.errors import (
     AmbiguityError,
@@ -27,7 +28,8 @@ from torte.dispatch.helpers import (
 )
 from torte.dispatch.patching import patch, patch_to
 from torte.dispatch.pipeline import Pipeline, compose_tfms
-from torte.dispatch.registry import describe, rebuild, registered_name, serializable, undescribable
+from torte.dispatch.rebuilding import rebuild
+from torte.dispatch.registry import registered_name, serializable
 from torte.dispatch.semantic import cast, retain_type, retain_types
 from torte.dispatch.transform import (
     DisplayedTransform,

@@ -3,4 +3,5 @@
 from torte import dispatch
 from torte.dispatch import *
 
-__all__ = [*dispatch.__all__]
+__all__: list[str] = []
+__all__ += dispatch.__all__

@@ -3,13 +3,15 @@
 L((1, -3), (2, 5), (3, -7)).itemgot(1).map(abs).filter(lambda o: o > 4).sum() == 12
 """
 
+from __future__ import annotations
+
 import functools
 import itertools
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Concatenate, Generic, ParamSpec, SupportsIndex, TypeVar, overload
 
-from torte.dispatch.helpers import is_iter, noop
+from torte.dispatch.helpers import is_iter, noop, range_of
 from torte.dispatch.indexing import is_single_index, places_of_index
 
 __all__ = ["L"]
@@ -27,7 +29,7 @@ def _as_items(value: Any, use_list: bool) -> Iterable[Any]:
         return ()
     if use_list:
         return list(value)
-    if isinstance(value, (str, bytes, Mapping)) or hasattr(value, "tolist"):
+    if isinstance(value, (str, bytes)) or hasattr(value, "tolist"):
         return (value,)
     return value if is_iter(value) else (value,)
 
@@ -60,8 +62,8 @@ class L(list[T], Generic[T]):
     """A list with NumPy-like indexing and methods that can be chained.
 
     Args:
-        items: an iterable, whose items it takes; `None` for nothing; anything else (a string, a
-            mapping, an array or tensor too) is a single item.
+        items: an iterable, whose items it takes; `None` for nothing; anything else (a string, an
+            array or tensor too) is a single item.
         *rest: more items; then `items` is one item as well.
         use_list: take the items of whatever `items` is, arrays and strings included.
         match: as many items as this has, a single one repeated.
@@ -84,8 +86,8 @@ class L(list[T], Generic[T]):
                 raise ValueError(f"{len(self)} items cannot match {len(match)}")
             self *= len(match)
 
-    def _new(self, items: Iterable[U]) -> "L[U]":
-        made: L[U] = type(self)()  # pyright: ignore[reportAssignmentType]
+    def _new(self, items: Iterable[U]) -> L[U]:
+        made: Any = type(self)()
         list.extend(made, items)
         return made
 
@@ -94,7 +96,7 @@ class L(list[T], Generic[T]):
     @overload
     def __getitem__(self, index: SupportsIndex) -> T: ...
     @overload
-    def __getitem__(self, index: slice) -> "L[T]": ...
+    def __getitem__(self, index: slice) -> L[T]: ...
     @overload
     def __getitem__(self, index: Any) -> Any: ...
     def __getitem__(self, index: Any) -> Any:
@@ -116,15 +118,15 @@ class L(list[T], Generic[T]):
         for place, each in zip(places, values, strict=True):
             list.__setitem__(self, place, each)
 
-    def itemgot(self, *indices: Any) -> "L[Any]":
+    def itemgot(self, *indices: Any) -> L[Any]:
         """Return what is at an index of every item, or at an index of that, and so on."""
         found: L[Any] = self
         for index in indices:
             found = found.map(operator.itemgetter(index))
         return found
 
-    def attrgot(self, name: str, default: Any = None) -> "L[Any]":
-        """Return an attribute (dots go deeper) of every item, or the value under a mapping's key."""
+    def attrgot(self, name: str, default: Any = None) -> L[Any]:
+        """Return an attribute (dots go deeper) of every item, or what a mapping has under a key."""
         return self._new(_get(item, name, default) for item in self)
 
     # -- mapping and choosing --------------------------------------------------------------------
@@ -132,14 +134,14 @@ class L(list[T], Generic[T]):
     @overload
     def map(
         self, f: Callable[Concatenate[T, P], U], /, *args: P.args, **kwargs: P.kwargs
-    ) -> "L[U]": ...
+    ) -> L[U]: ...
     @overload
-    def map(self, f: str, /) -> "L[str]": ...
+    def map(self, f: str, /) -> L[str]: ...
     @overload
-    def map(self, f: Mapping[T, U], /) -> "L[U]": ...
+    def map(self, f: Mapping[T, U], /) -> L[U]: ...
     @overload
-    def map(self, f: Any, /, *args: Any, **kwargs: Any) -> "L[Any]": ...
-    def map(self, f: Any, /, *args: Any, **kwargs: Any) -> "L[Any]":
+    def map(self, f: Any, /, *args: Any, **kwargs: Any) -> L[Any]: ...
+    def map(self, f: Any, /, *args: Any, **kwargs: Any) -> L[Any]:
         """Apply a function, a format string or anything indexable to every item.
 
         Args:
@@ -153,7 +155,7 @@ class L(list[T], Generic[T]):
         """Return a dict from every item to what the function makes of it."""
         return {item: f(item, *args, **kwargs) for item in self}
 
-    def map_filter(self, f: Any = noop, g: Any = noop, *args: Any, **kwargs: Any) -> "L[Any]":
+    def map_filter(self, f: Any = noop, g: Any = noop, *args: Any, **kwargs: Any) -> L[Any]:
         """Apply a function to every item and keep what `g` holds for."""
         return self.map(f, *args, **kwargs).filter(g)
 
@@ -162,27 +164,27 @@ class L(list[T], Generic[T]):
         function = _as_function(f, args, kwargs)
         return next((made for made in map(function, self) if g(made)), None)
 
-    def starmap(self, f: Callable[..., U], *args: Any, **kwargs: Any) -> "L[U]":
+    def starmap(self, f: Callable[..., U], *args: Any, **kwargs: Any) -> L[U]:
         """Apply a function to every item, spread over its parameters."""
-        function = functools.partial(f, **kwargs) if kwargs else f
-        return self._new(function(*item, *args) for item in self)  # pyright: ignore
+        items: Any = self
+        return self._new(f(*item, *args, **kwargs) for item in items)
 
     def filter(
-        self, f: Callable[..., Any] = noop, /, *args: Any, negate: bool = False, **kwargs: Any
-    ) -> "L[T]":
+        self, f: Callable[..., Any] = noop, *args: Any, negate: bool = False, **kwargs: Any
+    ) -> L[T]:
         """Keep the items for which `f` holds; with `negate` those for which it does not."""
         function = _as_function(f, args, kwargs)
         return self._new(item for item in self if bool(function(item)) is not negate)
 
     def argwhere(
-        self, f: Callable[..., Any], /, *args: Any, negate: bool = False, **kwargs: Any
-    ) -> "L[int]":
+        self, f: Callable[..., Any], *args: Any, negate: bool = False, **kwargs: Any
+    ) -> L[int]:
         """Return the places of the items for which `f` holds."""
         function = _as_function(f, args, kwargs)
         return self._new(n for n, item in enumerate(self) if bool(function(item)) is not negate)
 
     def argfirst(
-        self, f: Callable[..., Any], /, *args: Any, negate: bool = False, **kwargs: Any
+        self, f: Callable[..., Any], *args: Any, negate: bool = False, **kwargs: Any
     ) -> int | None:
         """Return the place of the first item for which `f` holds, or `None`."""
         function = _as_function(f, args, kwargs)
@@ -197,16 +199,16 @@ class L(list[T], Generic[T]):
             bidir: return the dict from item to place as well.
             start: one item, or several, to put first.
         """
-        found = self._new(dict.fromkeys([*L(start), *self]))
+        found: L[Any] = self._new(dict.fromkeys([*L(start), *self]))
         if sort:
-            found.sort()  # pyright: ignore
+            found.sort()
         return (found, found.val2idx()) if bidir else found
 
     def val2idx(self) -> dict[T, int]:
         """Return a dict from every item to its (last) place."""
         return {item: place for place, item in enumerate(self)}
 
-    def groupby(self, key: Any, val: Any = noop) -> "dict[Any, L[Any]]":
+    def groupby(self, key: Any, val: Any = noop) -> dict[Any, L[Any]]:
         """Return a dict from `key(item)` to the `val(item)` of the items that share it.
 
         Args:
@@ -221,12 +223,22 @@ class L(list[T], Generic[T]):
     # -- ordering and combining --------------------------------------------------------------------
 
     def sorted(
-        self, key: Callable[[T], Any] | str | int | None = None, reverse: bool = False
-    ) -> "L[T]":
-        """Return the items sorted by a function, an attribute's name or an index."""
-        return self._new(sorted(self, key=_key(key), reverse=reverse))  # pyright: ignore
+        self,
+        key: Callable[[T], Any] | str | int | None = None,
+        reverse: bool = False,
+        cmp: Callable[[T, T], int] | None = None,
+    ) -> L[T]:
+        """Return the items sorted.
 
-    def shuffle(self, rng: Any = None) -> "L[T]":
+        Args:
+            key: sorts by what a function returns, by an attribute's name, or by an index.
+            reverse: largest first.
+            cmp: compares two items itself (negative, zero or positive); instead of a key.
+        """
+        by: Any = _key(key) if cmp is None else functools.cmp_to_key(cmp)
+        return self._new(sorted(self, key=by, reverse=reverse))
+
+    def shuffle(self, rng: Any = None) -> L[T]:
         """Return the items in random order; `rng` is a `random.Random`, by default the module."""
         import random
 
@@ -234,19 +246,19 @@ class L(list[T], Generic[T]):
         (random if rng is None else rng).shuffle(made)
         return made
 
-    def copy(self) -> "L[T]":
+    def copy(self) -> L[T]:
         """Return a copy that holds the same items."""
         return self._new(self)
 
-    def enumerate(self) -> "L[tuple[int, T]]":
+    def enumerate(self) -> L[tuple[int, T]]:
         """Return pairs of place and item."""
         return self._new(enumerate(self))
 
-    def renumerate(self) -> "L[tuple[T, int]]":
+    def renumerate(self) -> L[tuple[T, int]]:
         """Return pairs of item and place."""
         return self._new((item, place) for place, item in enumerate(self))
 
-    def zip(self, cycled: bool = False) -> "L[Any]":
+    def zip(self, cycled: bool = False) -> L[Any]:
         """Zip the items, which are iterables; the shorter ones over again where `cycled`."""
         parts: list[Any] = list(self)
         if not cycled:
@@ -256,23 +268,21 @@ class L(list[T], Generic[T]):
         repeated = [itertools.islice(itertools.cycle(part), longest) for part in held]
         return self._new(zip(*repeated, strict=False))
 
-    def zipwith(self, *rest: Any, cycled: bool = False) -> "L[Any]":
+    def zipwith(self, *rest: Any, cycled: bool = False) -> L[Any]:
         """Zip this list with others."""
         return self._new((self, *rest)).zip(cycled=cycled)
 
-    def map_zip(
-        self, f: Callable[..., U], *args: Any, cycled: bool = False, **kwargs: Any
-    ) -> "L[U]":
+    def map_zip(self, f: Callable[..., U], *args: Any, cycled: bool = False, **kwargs: Any) -> L[U]:
         """Zip the items and apply a function to each combination."""
         return self.zip(cycled=cycled).starmap(f, *args, **kwargs)
 
     def map_zipwith(
         self, f: Callable[..., U], *rest: Any, cycled: bool = False, **kwargs: Any
-    ) -> "L[U]":
+    ) -> L[U]:
         """Zip this list with others and apply a function to each combination."""
         return self.zipwith(*rest, cycled=cycled).starmap(f, **kwargs)
 
-    def concat(self) -> "L[Any]":
+    def concat(self) -> L[Any]:
         """Return the items of the items, one level deep."""
         return self._new(itertools.chain.from_iterable(L(item) for item in self))
 
@@ -298,50 +308,46 @@ class L(list[T], Generic[T]):
             setattr(item, attr, val)
 
     @classmethod
-    def split(cls, s: str, sep: str | None = None, maxsplit: int = -1) -> "L[str]":
+    def split(cls, s: str, sep: str | None = None, maxsplit: int = -1) -> L[str]:
         """Return the parts of a string."""
-        return cls(s.split(sep, maxsplit))  # pyright: ignore
+        return cls()._new(s.split(sep, maxsplit))
 
     @classmethod
-    def splitlines(cls, s: str, keepends: bool = False) -> "L[str]":
+    def splitlines(cls, s: str, keepends: bool = False) -> L[str]:
         """Return the lines of a string."""
-        return cls(s.splitlines(keepends))  # pyright: ignore
+        return cls()._new(s.splitlines(keepends))
 
     @classmethod
-    def range(cls, a: Any, b: int | None = None, step: int | None = None) -> "L[int]":
+    def range(cls, a: Any, b: int | None = None, step: int | None = None) -> L[int]:
         """Return the numbers of a range; of a collection its places."""
-        stop = a if isinstance(a, int) else len(a)
-        numbers = range(stop) if b is None else range(stop, b)
-        return cls(numbers[::step] if step is None or b is None else range(stop, b, step))  # pyright: ignore
+        return cls()._new(range_of(a, b, step))
 
     # -- operators -------------------------------------------------------------------------------
 
-    def __add__(self, other: Any) -> "L[Any]":
+    def __add__(self, other: Any) -> L[Any]:
         return self._new([*self, *L(other)])
 
-    def __radd__(self, other: Any) -> "L[Any]":
+    def __radd__(self, other: Any) -> L[Any]:
         return self._new([*L(other), *self])
 
-    def __iadd__(self, other: Any) -> "L[Any]":  # pyright: ignore[reportIncompatibleMethodOverride]
+    def __iadd__(self, other: Any) -> L[Any]:
         list.extend(self, L(other))
         return self
 
-    def __mul__(self, count: SupportsIndex) -> "L[T]":
+    def __mul__(self, count: SupportsIndex) -> L[T]:
         return self._new(list.__mul__(self, count))
 
     __rmul__ = __mul__
 
-    def __invert__(self) -> "L[bool]":
+    def __invert__(self) -> L[bool]:
         return self.map(operator.not_)
 
-    def __eq__(self, other: object) -> bool:
+    def __eq__(self, other: Any) -> bool:
         if isinstance(other, (list, tuple)):
             return len(self) == len(other) and all(map(_same, self, other))
-        if hasattr(other, "tolist"):
-            return list.__eq__(self, other.tolist()) is True  # pyright: ignore
-        return NotImplemented
+        return list(self) == other.tolist() if hasattr(other, "tolist") else NotImplemented
 
-    __hash__ = None  # pyright: ignore
+    __hash__ = None
 
     def __ne__(self, other: object) -> bool:
         return not self == other

@@ -9,14 +9,14 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable
 from types import MethodType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from torte.dispatch.errors import DelegationError
 
 __all__ = ["GetAttr", "delegates", "funcs_kwargs", "method"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-C = TypeVar("C", bound=type)
+T = TypeVar("T")
 
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
@@ -72,13 +72,13 @@ def delegates(
     """
     left_out = frozenset([but] if isinstance(but, str) else but or ())
 
-    def decorate(function: F) -> F:
+    def decorate(function: Any) -> Any:
         target = to
         if target is None:
             if not isinstance(function, type):
                 raise DelegationError(f"delegates() on {function!r} needs to be told what to")
             target = function.__base__
-        written = _function_of(function)
+        written: Any = _function_of(function)
         extra = _keyword_parameters(target, left_out)
         if inspect.ismethod(written):
             written = written.__func__
@@ -98,6 +98,10 @@ class _NoInstance:
     """Stands for the object that a marked function will be bound to."""
 
 
+@overload
+def funcs_kwargs(cls: type[T], /) -> type[T]: ...
+@overload
+def funcs_kwargs(*, as_method: bool = False) -> Callable[[type[T]], type[T]]: ...
 def funcs_kwargs(cls: Any = None, /, *, as_method: bool = False) -> Any:
     """Let the constructor of a class take functions that replace its methods.
 
@@ -110,7 +114,11 @@ def funcs_kwargs(cls: Any = None, /, *, as_method: bool = False) -> Any:
         DelegationError: `_methods` names what the class lacks, or `__init__` has no `**kwargs`.
     """
     if cls is None:
-        return lambda decorated: funcs_kwargs(decorated, as_method=as_method)
+        return lambda decorated: _take_functions(decorated, as_method)
+    return _take_functions(cls, as_method)
+
+
+def _take_functions(cls: Any, as_method: bool) -> Any:
     missing = [name for name in cls._methods if not hasattr(cls, name)]
     if missing:
         raise DelegationError(
@@ -123,7 +131,6 @@ def funcs_kwargs(cls: Any = None, /, *, as_method: bool = False) -> Any:
     }
     signature = _with_keywords(constructor, extra, keep=hasattr(constructor, "__funcs_kwargs__"))
 
-    @functools.wraps(constructor)
     def construct(self: Any, *args: Any, **kwargs: Any) -> None:
         for name in type(self)._methods:
             given = kwargs.pop(name, None)
@@ -135,9 +142,9 @@ def funcs_kwargs(cls: Any = None, /, *, as_method: bool = False) -> Any:
             setattr(self, name, given)
         constructor(self, *args, **kwargs)
 
-    construct.__signature__ = signature  # pyright: ignore[reportAttributeAccessIssue]
-    construct.__funcs_kwargs__ = True  # pyright: ignore[reportFunctionMemberAccess]
-    cls.__init__ = construct
+    wrapped: Any = functools.update_wrapper(construct, constructor)
+    wrapped.__signature__, wrapped.__funcs_kwargs__ = signature, True
+    cls.__init__ = wrapped
     return cls
 
 

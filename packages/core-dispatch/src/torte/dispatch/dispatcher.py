@@ -178,14 +178,16 @@ class TypeDispatch(Generic[P, R]):
         row[second] = found[0].function
         return found[0]
 
-    def __getitem__(self, types: type | None | tuple[type | None, ...]) -> Callable[..., R]:
+    def __getitem__(self, types: type | tuple[type | None, ...] | None) -> Callable[..., R]:
         """Return the function for one or two types; `None` asks for any type, like `object`.
 
         Raises:
             NoMatchError: nothing takes them.
             TypeError: they are not one or two classes.
         """
-        asked = [object if t is None else t for t in (types if isinstance(types, tuple) else (types,))]
+        asked = [
+            object if t is None else t for t in (types if isinstance(types, tuple) else (types,))
+        ]
         if not 1 <= len(asked) <= 2 or not all(isinstance(each, type) for each in asked):
             raise TypeError(f"{self._title} is looked up by one or two classes, not by {types!r}")
         return self.find(*asked).function
@@ -372,7 +374,9 @@ class TypeDispatch(Generic[P, R]):
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         if self._binds_to == "class":
             return MethodType(self, owner)
-        return self if instance is None or self._binds_to == "nothing" else MethodType(self, instance)
+        return (
+            self if instance is None or self._binds_to == "nothing" else MethodType(self, instance)
+        )
 
     # -- showing and pickling --------------------------------------------------------------------
 

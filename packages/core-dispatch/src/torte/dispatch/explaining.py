@@ -12,7 +12,9 @@ _SHOWN = 12  # implementations listed in a message
 
 def types_shown(*given: type) -> str:
     """Return how messages write the types of the arguments: `(int, float)`."""
-    names = ["anything" if cls is object else cls.__qualname__ for cls in given if cls is not Absent]
+    names = [
+        "anything" if cls is object else cls.__qualname__ for cls in given if cls is not Absent
+    ]
     return f"({', '.join(names)})"
 
 
@@ -24,9 +26,7 @@ def table_rows(implementations: Iterable[Implementation]) -> list[str]:
     ]
 
 
-def explain_no_match(
-    name: str, first: type, second: type, existing: list[Implementation]
-) -> str:
+def explain_no_match(name: str, first: type, second: type, existing: list[Implementation]) -> str:
     """Return the message for types that nothing takes.
 
     Args:

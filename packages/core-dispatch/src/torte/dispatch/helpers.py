@@ -49,10 +49,10 @@ def is_listy(x: Any) -> bool:
 
 
 def listify(x: Any) -> list[Any]:
-    """Return a list: of the items of a list, tuple, set or generator, of one thing, or of nothing."""
+    """Return a list: of the items of an iterable, of a single thing, or of nothing for `None`."""
     if x is None:
         return []
-    if isinstance(x, (str, bytes, dict)) or hasattr(x, "tolist") or not is_iter(x):
+    if isinstance(x, (str, bytes)) or hasattr(x, "tolist") or not is_iter(x):
         return [x]
     return list(x)
 

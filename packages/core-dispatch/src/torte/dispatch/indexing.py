@@ -1,4 +1,4 @@
-"""What an index of `L` picks: places, masks and slices, from Python, NumPy or any tensor library."""
+"""What an index of `L` picks: places, masks and slices, of Python or any array library."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -43,7 +43,7 @@ def places_of_index(index: Any, length: int) -> list[int]:
     for each in picked:
         if isinstance(each, bool) or not hasattr(each, "__index__"):
             raise TypeError(
-                f"cannot index with {each!r}: give an int, a slice, or a list of ints or of booleans"
+                f"cannot index with {each!r}: give an int, a slice, or a list of ints or booleans"
             )
         if not -length <= each.__index__() < length:
             raise IndexError(f"index {each!r} is out of range for {length} items")

@@ -23,7 +23,7 @@ def _copy_for(function: FunctionType, cls: type) -> FunctionType:
         function.__closure__,
     )
     functools.update_wrapper(made, function)
-    del made.__wrapped__
+    del made.__dict__["__wrapped__"]
     made.__kwdefaults__ = function.__kwdefaults__
     made.__qualname__ = f"{cls.__qualname__}.{function.__name__}"
     return made

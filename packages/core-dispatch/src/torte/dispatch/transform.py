@@ -41,6 +41,7 @@ from typing import Any, ClassVar, Self
 
 from torte.dispatch._collect import METHODS, TransformMeta, TransformTable
 from torte.dispatch.annotations import classes_of
+from torte.dispatch.describing import kept_arguments
 from torte.dispatch.errors import (
     AmbiguityError,
     AnnotationError,
@@ -48,6 +49,7 @@ from torte.dispatch.errors import (
     UnresolvedNameError,
 )
 from torte.dispatch.implementation import Implementation
+from torte.dispatch.registry import serializable
 from torte.dispatch.scopes import Scope
 from torte.dispatch.semantic import is_named_tuple, retain_type, retain_types
 
@@ -89,6 +91,7 @@ def _target_of(implementation: Implementation) -> Any:
     return target if len(classes) == 1 and target is not object else _KEEP
 
 
+@serializable
 class Transform(metaclass=TransformMeta):
     """A partially reversible function that dispatches on the type of its argument.
 
@@ -108,6 +111,7 @@ class Transform(metaclass=TransformMeta):
     order: float = 0
     train_setup: bool | None = None
     fuse: ClassVar[Any] = None
+    _described_attributes = ("split_idx", "order")
     encodes: Any
     decodes: Any
     setups: Any
@@ -145,7 +149,7 @@ class Transform(metaclass=TransformMeta):
         return {name: value for name, value in self.__dict__.items() if name != "_tables"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        vars(self).update(state)
         self._use_functions(**self._functions)
 
     @property
@@ -219,8 +223,9 @@ class Transform(metaclass=TransformMeta):
         results = [self._run(table, each, kwargs) for each in x]
         if cls is tuple:
             return tuple(results)
-        kept = cls._make(results) if is_named_tuple(cls) else retain_type(tuple(results), x)
-        return kept
+        if is_named_tuple(cls):
+            return cls._make(results)
+        return retain_type(tuple(results), x)
 
     def _plan(self, table: TransformTable, cls: type) -> Any:
         plans = table.plans  # before the lookup: see TypeDispatch.forget
@@ -247,8 +252,6 @@ class Transform(metaclass=TransformMeta):
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's arguments, for a description of this transform."""
-        from torte.dispatch.registry import kept_arguments
-
         if type(self).__init__ is not Transform.__init__:
             return kept_arguments(self)
         given = {"enc": self._functions.get("encodes"), "dec": self._functions.get("decodes")}
@@ -268,6 +271,7 @@ class Transform(metaclass=TransformMeta):
         return self.name
 
 
+@serializable
 class ItemTransform(Transform):
     """A Transform that is handed a tuple whole, and gives back one of the same class.
 
@@ -285,6 +289,7 @@ class ItemTransform(Transform):
         return retain_types(result, x) if isinstance(result, tuple) else result
 
 
+@serializable
 class InplaceTransform(Transform):
     """A Transform whose `encodes` changes its argument; whatever that returns is dropped."""
 
@@ -293,6 +298,7 @@ class InplaceTransform(Transform):
         return x
 
 
+@serializable
 class DisplayedTransform(Transform):
     """A Transform that is shown with the arguments that `store_attr` stored."""
 
@@ -313,7 +319,7 @@ def _name_of(function: Any) -> str:
     return getattr(wrapped, "__name__", None) or type(wrapped).__name__
 
 
-def make_transform(function: Any) -> Any:
+def make_transform(function: Any) -> Transform:
     """Return a transform as it is, an instance of a Transform class, or a function made into one.
 
     Raises:
@@ -321,11 +327,7 @@ def make_transform(function: Any) -> Any:
     """
     if isinstance(function, type) and issubclass(function, Transform):
         return function()
-    if isinstance(function, Transform) or (
-        hasattr(function, "decode")
-        and callable(function)
-        and (hasattr(function, "setup") and not isinstance(function, type))
-    ):
+    if isinstance(function, Transform):
         return function
     if not callable(function):
         raise AnnotationError(
@@ -334,4 +336,4 @@ def make_transform(function: Any) -> Any:
     return Transform(function)
 
 
-mk_transform: Callable[[Any], Any] = make_transform
+mk_transform: Callable[[Any], Transform] = make_transform

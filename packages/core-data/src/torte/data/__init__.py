@@ -15,6 +15,12 @@ from torte.data.categories import (
     one_hot,
     one_hot_decode,
 )
+from torte.data.collation import (
+    collate,
+    convert,
+    fa_collate,
+    fa_convert,
+)
 from torte.data.config import (
     Config,
     torte_cfg,
@@ -23,15 +29,41 @@ from torte.data.config import (
 from torte.data.data_block import (
     DataBlock,
 )
+from torte.data.data_loaders import (
+    AnyLoader,
+    DataLoaders,
+)
 from torte.data.datasets import (
     Datasets,
     decode_at,
     show_at,
     test_set,
 )
+from torte.data.devices import (
+    default_device,
+    to_cpu,
+    to_device,
+)
+from torte.data.display import (
+    display_df,
+    get_empty_df,
+    show_batch,
+    show_results,
+)
 from torte.data.downloads import (
     download_data,
     untar_data,
+)
+from torte.data.errors import (
+    CollationError,
+    DataError,
+    ImageReadError,
+    ItemError,
+    LoaderError,
+    MissingImageError,
+    SkipItemException,
+    TravelError,
+    WorkerError,
 )
 from torte.data.extraction import (
     ArchiveError,
@@ -43,9 +75,21 @@ from torte.data.getters import (
     ColReader,
     ItemGetter,
 )
+from torte.data.images import (
+    PILBase,
+    PILImage,
+    PILImageBW,
+    PILMask,
+    image2tensor,
+    load_image,
+)
 from torte.data.labellers import (
     RegexLabeller,
     parent_label,
+)
+from torte.data.loader import (
+    DataLoader,
+    SkippedItemsWarning,
 )
 from torte.data.numeric import (
     IntToFloatTensor,
@@ -53,6 +97,23 @@ from torte.data.numeric import (
     RegressionSetup,
     ToTensor,
     broadcast_vec,
+)
+from torte.data.seeding import (
+    current_keys,
+    current_random,
+    drawing,
+    drawing_batch,
+    mix,
+    next_stream,
+    sample_key,
+    uniform,
+)
+from torte.data.showing import (
+    get_grid,
+    show_image,
+    show_images,
+    show_title,
+    subplots,
 )
 from torte.data.sources import (
     FileGetter,
@@ -75,8 +136,37 @@ from torte.data.splitters import (
     RandomSubsetSplitter,
     TrainTestSplitter,
 )
+from torte.data.tensors import (
+    LabeledBBox,
+    TensorBase,
+    TensorBBox,
+    TensorCategory,
+    TensorFlowField,
+    TensorImage,
+    TensorImageBase,
+    TensorImageBW,
+    TensorMask,
+    TensorMultiCategory,
+    TensorPoint,
+    TensorRegression,
+    TitledTensorScalar,
+    plain,
+)
 from torte.data.tfmd_lists import (
     TfmdLists,
+)
+from torte.data.tfmd_loader import (
+    TfmdDL,
+    batch_to_samples,
+)
+from torte.data.titles import (
+    Category,
+    MultiCategory,
+    ShowTitle,
+    TitledFloat,
+    TitledInt,
+    TitledStr,
+    TitledTuple,
 )
 from torte.data.transfers import (
     ChecksumError,
@@ -92,16 +182,22 @@ from torte.data.vocabularies import (
 )
 
 __all__ = [
+    "AnyLoader",
     "ArchiveError",
     "AttrGetter",
     "Categorize",
+    "Category",
     "CategoryBlock",
     "CategoryMap",
     "ChecksumError",
     "ColReader",
     "ColSplitter",
+    "CollationError",
     "Config",
     "DataBlock",
+    "DataError",
+    "DataLoader",
+    "DataLoaders",
     "Datasets",
     "DownloadError",
     "EncodedMultiCategorize",
@@ -112,42 +208,102 @@ __all__ = [
     "FuncSplitter",
     "GrandparentSplitter",
     "ImageGetter",
+    "ImageReadError",
     "IndexSplitter",
     "IntToFloatTensor",
+    "ItemError",
     "ItemGetter",
     "KFoldSplitter",
+    "LabeledBBox",
+    "LoaderError",
     "MaskSplitter",
+    "MissingImageError",
     "MultiCategorize",
+    "MultiCategory",
     "MultiCategoryBlock",
     "Normalize",
     "OfflineError",
     "OneHotEncode",
+    "PILBase",
+    "PILImage",
+    "PILImageBW",
+    "PILMask",
     "RandomSplitter",
     "RandomSubsetSplitter",
     "RegexLabeller",
     "RegressionBlock",
     "RegressionSetup",
+    "ShowTitle",
+    "SkipItemException",
+    "SkippedItemsWarning",
+    "TensorBBox",
+    "TensorBase",
+    "TensorCategory",
+    "TensorFlowField",
+    "TensorImage",
+    "TensorImageBW",
+    "TensorImageBase",
+    "TensorMask",
+    "TensorMultiCategory",
+    "TensorPoint",
+    "TensorRegression",
+    "TfmdDL",
     "TfmdLists",
+    "TitledFloat",
+    "TitledInt",
+    "TitledStr",
+    "TitledTensorScalar",
+    "TitledTuple",
     "ToTensor",
     "TrainTestSplitter",
     "TransformBlock",
+    "TravelError",
     "URLs",
     "UnknownLabelError",
+    "WorkerError",
+    "batch_to_samples",
     "broadcast_vec",
+    "collate",
+    "convert",
+    "current_keys",
+    "current_random",
     "decode_at",
+    "default_device",
+    "display_df",
     "download_data",
+    "drawing",
+    "drawing_batch",
     "extract_archive",
+    "fa_collate",
+    "fa_convert",
     "get_c",
+    "get_empty_df",
     "get_files",
+    "get_grid",
     "get_image_files",
     "get_text_files",
+    "image2tensor",
     "image_extensions",
+    "load_image",
+    "mix",
+    "next_stream",
     "one_hot",
     "one_hot_decode",
     "parent_label",
+    "plain",
+    "sample_key",
     "show_at",
+    "show_batch",
+    "show_image",
+    "show_images",
+    "show_results",
+    "show_title",
+    "subplots",
     "test_set",
+    "to_cpu",
+    "to_device",
     "torte_cfg",
     "torte_path",
+    "uniform",
     "untar_data",
 ]

@@ -17,7 +17,7 @@ import numpy as np
 from torch.utils.data import _utils as torch_workers
 from torch.utils.data import get_worker_info
 
-from torte.data._devices import pinned
+from torte.data.devices import pinned
 from torte.data.errors import ItemError, SkipItemException
 from torte.data.seeding import (
     GlobalSeeds,
@@ -379,7 +379,7 @@ class Stream:
             iterator = iter(self.loader.dataset)
             return iterator, next(iterator)
         asked = _WatchedInfo(info)
-        torch_workers.worker._worker_info = asked  # type: ignore[assignment]
+        torch_workers.worker._worker_info = asked
         try:
             iterator = iter(self.loader.dataset)
             return iterator, next(iterator)

@@ -1,6 +1,7 @@
 """What cannot be sent to a worker process, found before it is tried and called by its name."""
 
 import dataclasses
+import functools
 import io
 import pickle
 import types
@@ -28,11 +29,15 @@ class _Nowhere(io.RawIOBase):
         return len(data)
 
 
+def _holds_objects(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.hasobject
+
+
 class _Probe(pickle.Pickler):
     """Pickles to nowhere. Tensors and arrays are passed over: they travel, and may be large."""
 
     def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, (torch.Tensor, np.ndarray)) and getattr(obj, "dtype", None) != object:
+        if isinstance(obj, (torch.Tensor, np.ndarray)) and not _holds_objects(obj):
             return (int, ())
         return NotImplemented
 
@@ -40,7 +45,7 @@ class _Probe(pickle.Pickler):
 def _reason(value: Any) -> Exception | None:
     """Why `value` cannot be pickled; `None` if it can."""
     try:
-        _Probe(_Nowhere(), pickle.HIGHEST_PROTOCOL).dump(value)  # type: ignore[arg-type]
+        _Probe(_Nowhere(), pickle.HIGHEST_PROTOCOL).dump(value)
     except Exception as error:  # noqa: BLE001 - pickling runs code of any class
         return error
     return None
@@ -57,14 +62,18 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         for field in dataclasses.fields(value):
             yield f".{field.name}", getattr(value, field.name, None)
+    yield from _attributes(value)
+
+
+def _attributes(value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, (type, types.FunctionType, types.ModuleType)):
+        return
     if isinstance(value, types.MethodType):
         yield ".__self__", value.__self__
-    elif not isinstance(value, (type, types.FunctionType, types.ModuleType)):
-        for name in ("func", "args", "keywords"):  # functools.partial has no __dict__ of these
-            if type(value).__module__ == "functools" and hasattr(value, name):
-                yield f".{name}", getattr(value, name)
-        for name, part in _state_of(value).items():
-            yield f".{name}", part
+    elif isinstance(value, functools.partial):
+        yield from ((".func", value.func), (".args", value.args), (".keywords", value.keywords))
+    else:
+        yield from ((f".{name}", part) for name, part in _state_of(value).items())
 
 
 def _state_of(value: Any) -> dict[str, Any]:

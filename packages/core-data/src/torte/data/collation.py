@@ -101,7 +101,7 @@ def _stack_into(items: Sequence[Tensor]) -> Tensor:
         return torch.stack(list(items))
     count = len(items)
     storage = first.untyped_storage()._new_shared(
-        count * first.numel() * first.element_size(), device=first.device
+        count * first.numel() * first.element_size(), device="cpu"
     )
     out = torch.empty(0, dtype=first.dtype)
     out.set_(storage, 0, (count, *first.shape))  # type: ignore[call-overload]

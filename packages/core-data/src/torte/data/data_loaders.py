@@ -6,15 +6,15 @@ from typing import Any, Self
 
 import torch
 
-from torte.data._devices import default_device, to_device
 from torte.data._peeking import Replayable
+from torte.data.devices import default_device, to_device
 from torte.data.display import show_batch
 from torte.data.errors import LoaderError
 from torte.data.loader import DataLoader
 from torte.data.tfmd_loader import TfmdDL, batch_to_samples
 from torte.dispatch.delegation import GetAttr
 
-__all__ = ["AnyLoader", "DataLoaders", "default_device", "to_device"]
+__all__ = ["AnyLoader", "DataLoaders"]
 
 
 class AnyLoader(GetAttr):

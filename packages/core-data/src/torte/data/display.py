@@ -50,8 +50,10 @@ _TITLED = (
 def display_df(df: Any) -> None:
     """Show a DataFrame: as a table in a notebook, else printed."""
     try:
-        from IPython.core.getipython import get_ipython
-        from IPython.display import HTML, display
+        from IPython.core.getipython import (  # pyright: ignore[reportMissingImports] - optional
+            get_ipython,
+        )
+        from IPython.display import HTML, display  # pyright: ignore[reportMissingImports]
     except ImportError:
         print(df.to_string())  # noqa: T201 - showing is printing here
         return

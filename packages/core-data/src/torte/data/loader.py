@@ -40,12 +40,12 @@ from typing import Any, ClassVar, Self
 import torch
 from torch.utils.data import IterableDataset
 
-from torte.data._devices import moved_ahead, pinned, to_device
 from torte.data._making import BatchMaker, Made, Problem, current_source
 from torte.data._peeking import Replayable
 from torte.data._plan import all_indices, pass_tasks, shuffled
 from torte.data._travel import check_travel
 from torte.data.collation import collate, convert
+from torte.data.devices import moved_ahead, pinned, to_device
 from torte.data.errors import LoaderError, SkipItemException
 from torte.data.seeding import GlobalSeeds, drawing_batch, fresh_seed
 from torte.data.workers import auto_workers, run_tasks, worker_kind
@@ -185,7 +185,7 @@ class DataLoader:
                 f"{type(self).__name__} has no argument {', '.join(map(repr, kwargs))};"
                 f" functions can be given for {', '.join(self._methods)}"
             )
-        self.dataset = Replayable(dataset) if isinstance(dataset, Iterator) else dataset
+        self.dataset: Any = Replayable(dataset) if isinstance(dataset, Iterator) else dataset
         self.bs = bs if batch_size is None else batch_size
         self.shuffle, self.drop_last = shuffle, drop_last
         self.indexed = self._can_index() if indexed is None else indexed
@@ -212,7 +212,7 @@ class DataLoader:
 
     def _length_of_dataset(self) -> int | None:
         try:
-            return len(self.dataset)  # type: ignore[arg-type]
+            return len(self.dataset)
         except (TypeError, NotImplementedError):
             return None
 

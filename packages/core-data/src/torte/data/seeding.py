@@ -17,6 +17,7 @@ pseudorandom number generators", OOPSLA 2014.
 import random
 import threading
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,6 +40,7 @@ __all__ = [
     "uniform",
 ]
 
+_numpy_random: Any = np.random  # the type stubs lack its bit generators
 _MASK = (1 << 64) - 1
 _GAMMA = 0x9E3779B97F4A7C15
 _FIRST = 0xBF58476D1CE4E5B9
@@ -283,8 +285,8 @@ class GlobalSeeds:
     def __enter__(self) -> None:
         self._python = random.getstate()
         self._torch = torch.default_generator.get_state()
-        self._numpy = np.random.get_bit_generator()
-        np.random.set_bit_generator(np.random.MT19937(0))
+        self._numpy = _numpy_random.get_bit_generator()
+        _numpy_random.set_bit_generator(np.random.MT19937(0))
 
     def __exit__(
         self,
@@ -292,6 +294,6 @@ class GlobalSeeds:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        np.random.set_bit_generator(self._numpy)
+        _numpy_random.set_bit_generator(self._numpy)
         random.setstate(self._python)
         torch.default_generator.set_state(self._torch)

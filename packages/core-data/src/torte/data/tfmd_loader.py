@@ -12,8 +12,8 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 from torch import Tensor
 
-from torte.data._devices import to_cpu, to_device
-from torte.data._structure import is_named_tuple, map_leaves, rebuild_mapping
+from torte.data._structure import map_leaves, rebuild_mapping, rebuild_sequence
+from torte.data.devices import to_cpu, to_device
 from torte.data.display import show_batch, show_results
 from torte.data.loader import DataLoader
 from torte.data.tensors import TensorBase
@@ -57,7 +57,7 @@ def _with_kinds(batch: Any, kinds: Any) -> Any:
             _with_kinds(value, kinds[place]) if place < len(kinds) else value
             for place, value in enumerate(batch)
         ]
-        return type(batch)(*values) if is_named_tuple(batch) else type(batch)(values)  # type: ignore
+        return rebuild_sequence(batch, values)
     if isinstance(batch, dict) and isinstance(kinds, dict):
         return rebuild_mapping(
             batch, {key: _with_kinds(value, kinds.get(key)) for key, value in batch.items()}

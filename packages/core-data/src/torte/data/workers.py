@@ -6,6 +6,7 @@ making a batch is looking one up.
 """
 
 import collections
+import contextlib
 import gc
 import itertools
 import os
@@ -133,7 +134,7 @@ class _Tasks:
         return iter(self.tasks)
 
 
-def _as_it_is(made: Made) -> Made:
+def _as_it_is(made: Any) -> Any:
     return made
 
 
@@ -187,14 +188,14 @@ class WorkerPool:
             self.busy = False
 
 
-class _quiet(warnings.catch_warnings):  # noqa: N801 - used like a function
-    """Silences two warnings about what the caller asked for: many workers, and forking."""
-
-    def __enter__(self) -> None:
-        super().__enter__()
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silences warnings about what the caller asked for: many workers, forking, pinning."""
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="This DataLoader will create")
         warnings.filterwarnings("ignore", message=".*multi-threaded, use of fork")
         warnings.filterwarnings("ignore", message=".*pin_memory.*")
+        yield
 
 
 def _run_processes(loader: Any, tasks: Iterable[Task]) -> Iterator[Made]:

@@ -42,7 +42,8 @@ __all__ = [
 ]
 
 _LOG = logging.getLogger(__name__)
-_CHUNK = 1 << 18
+# What of the last piece has arrived when a connection breaks is lost, so pieces are small.
+_CHUNK = 1 << 15
 _TEMPORARY_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 ProgressFunction = Callable[[int, "int | None"], None]
@@ -216,13 +217,13 @@ class Transfer:
             if resuming and not self._continues(response, held):
                 self.part.unlink(missing_ok=True)
                 raise _InterruptedTransferError("the server answered with another range")
-            if not resuming:
-                held = 0
-                self._note_origin(response, url)
+            held = held if resuming else 0
             length = response.headers.get("Content-Length")
             total = held + int(length) if length and length.isdigit() else None
             if total is not None:
                 self._check_size(url, total)
+            if not resuming:
+                self._note_origin(response, url)
             with self.part.open("ab" if resuming else "wb") as file:
                 self._receive(response, file, held, total)
         return None

@@ -15,7 +15,6 @@ from torte.vision.models.body_and_head import (
     default_split,
     feature_shape,
     has_pool_type,
-    looking,
     probe_size,
 )
 from torte.vision.models.xresnet import xresnet18
@@ -225,17 +224,3 @@ def test_stages_open_a_lone_container():
 def test_split_of_a_body_with_one_stage():
     net = nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 3)), nn.Linear(4, 2))
     assert [len(group) for group in default_split(net)] == [2, 2]
-
-
-def test_looking_restores_each_modules_mode_also_after_an_error():
-    model = nn.Sequential(nn.BatchNorm1d(2), nn.Dropout())
-    model[0].eval()
-
-    def fail() -> None:
-        with looking(model):
-            assert not model.training
-            raise RuntimeError("stop")
-
-    with pytest.raises(RuntimeError, match="stop"):
-        fail()
-    assert [m.training for m in model.modules()] == [True, False, True]

@@ -11,14 +11,14 @@ cut by the model's own feature protocol:
 - or whatever `cut` says: a number of children, or a function from the model to its body.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from torte.learner.hooks import evaluating
 from torte.learner.layers import AdaptiveConcatPool2d, Flatten, LinBnDrop, SigmoidRange
 from torte.vision.models.weights import adapt_first_convolution
 
@@ -33,7 +33,6 @@ __all__ = [
     "drop_unused",
     "feature_shape",
     "has_pool_type",
-    "looking",
     "probe_size",
 ]
 
@@ -79,7 +78,7 @@ class ProtocolBody(nn.Module):
             protocol.reset_classifier(0)
         self.model = model
         self.channels_last_maps = getattr(model, "output_fmt", "NCHW") == "NHWC"
-        with looking(model):
+        with evaluating(model), torch.enable_grad():
             features = protocol.forward_features(blank_image(model, input_size))
         self.pooled = not isinstance(features, Tensor) or features.ndim != 4
         if not self.pooled:
@@ -239,7 +238,7 @@ def _check_order(model: nn.Module, body: nn.Module, pool: nn.Module, n_in: int) 
     image = torch.linspace(-1, 1, n_in * 64 * 64).reshape(1, n_in, 64, 64)
     problem = "its children do not run in the order in which it holds them"
     try:
-        with looking(model), torch.no_grad():
+        with evaluating(model):
             model(image)
             same = torch.equal(reached[-1], body(image)) if reached else False
     except (RuntimeError, TypeError) as error:
@@ -352,7 +351,7 @@ def feature_shape(body: nn.Module, size: tuple[int, int, int] = (3, 96, 96)) -> 
     Raises:
         BodyCutError: If the body returns anything but one tensor of 2 or 4 dimensions.
     """
-    with looking(body), torch.no_grad():
+    with evaluating(body):
         features = body(blank_image(body, size))
     if not isinstance(features, Tensor) or features.ndim not in (2, 4):
         got = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
@@ -401,18 +400,6 @@ def default_split(model: nn.Module) -> list[list[nn.Parameter]]:
     known = {id(p) for p in body.parameters()}
     rest = [p for p in model.parameters() if id(p) not in known]
     return [group for group in (early, late, rest) if group]
-
-
-@contextmanager
-def looking(model: nn.Module) -> Iterator[None]:
-    """Puts `model` in evaluation mode for a while; each module's mode is restored."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def blank_image(model: nn.Module, size: tuple[int, int, int]) -> Tensor:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from torte.learner.hooks import evaluating
 from torte.learner.layers import (
     BatchNorm,
     ConvLayer,
@@ -32,7 +33,6 @@ from torte.vision.models.body_and_head import (
     ProtocolBody,
     blank_image,
     drop_unused,
-    looking,
 )
 
 __all__ = ["DynamicUnet", "FeatureEncoder", "ResizeToOrig", "UnetBlock"]
@@ -60,7 +60,7 @@ class FeatureEncoder(nn.Module):
         super().__init__()
         self.body = body
         self.taps: list[int] = []
-        with looking(body):
+        with evaluating(body), torch.enable_grad():
             maps = self._all_maps(blank_image(body, size))
             self.taps = _last_of_each_size(maps)
             self.full_size = maps[self.taps[0]].shape[2:] == size[1:]

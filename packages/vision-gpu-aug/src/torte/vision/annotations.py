@@ -1,0 +1,129 @@
+"""Boxes from annotation files, and batches of images with unequal numbers of boxes."""
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torte.data.tensors import TensorBBox, TensorMultiCategory, plain
+
+__all__ = ["AnnotationError", "bb_pad", "clip_remove_empty", "get_annotations"]
+
+Boxes = tuple[list[list[float]], list[str]]
+
+
+class AnnotationError(ValueError):
+    """Raised for an annotation file that cannot be used; names the file and the entry."""
+
+
+def get_annotations(
+    fname: str | os.PathLike[str], prefix: str | None = None
+) -> tuple[list[str], list[Boxes]]:
+    """Reads a COCO annotation file (https://cocodataset.org/#format-data).
+
+    Args:
+        fname: A JSON file with `images`, `annotations` and `categories`.
+        prefix: Put before each file name.
+
+    Returns:
+        The file names of the images that have annotations, in the file's order; and for each of
+        them (boxes, labels), the boxes as [x1, y1, x2, y2] in pixels.
+
+    Raises:
+        AnnotationError: If it is no such file, or an annotation names an image or a category that
+            is not in it, or has no box of four numbers.
+    """
+    path = Path(fname)
+    content = _read(path)
+    names = {entry["id"]: entry["name"] for entry in content["categories"]}
+    files = {entry["id"]: entry["file_name"] for entry in content["images"]}
+    found: dict[Any, Boxes] = defaultdict(lambda: ([], []))
+    for entry in content["annotations"]:
+        image, label, box = _entry(entry, files, names, path)
+        boxes, labels = found[image]
+        boxes.append(box)
+        labels.append(label)
+    annotated = [image for image in files if image in found]
+    return [f"{prefix or ''}{files[i]}" for i in annotated], [found[i] for i in annotated]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"no annotation file at {str(path)!r}")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise AnnotationError(f"annotation file {str(path)!r} is no JSON: {error}") from error
+    parts = ("images", "annotations", "categories")
+    missing = [part for part in parts if not isinstance(content, dict) or part not in content]
+    if missing:
+        raise AnnotationError(
+            f"annotation file {str(path)!r} lacks {', '.join(missing)}; expected COCO's format"
+        )
+    return content
+
+
+def _entry(
+    entry: dict[str, Any], files: dict[Any, str], names: dict[Any, str], path: Path
+) -> tuple[Any, str, list[float]]:
+    """The image, the label and the corners of one annotation."""
+    where = f"annotation {entry.get('id', '?')!r} in {str(path)!r}"
+    image, category, box = (entry.get(key) for key in ("image_id", "category_id", "bbox"))
+    if image not in files:
+        raise AnnotationError(f"{where} belongs to image {image!r}, which the file does not list")
+    if category not in names:
+        raise AnnotationError(f"{where} has category {category!r}, which the file does not list")
+    if not isinstance(box, list) or len(box) != 4:
+        raise AnnotationError(f"{where} has bbox={box!r}, expected [left, top, width, height]")
+    left, top, width, height = box
+    return image, names[category], [left, top, left + width, top + height]
+
+
+def clip_remove_empty(bbox: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    """Cuts boxes at the image's border and leaves out those with nothing in the image.
+
+    Args:
+        bbox: (boxes, 4), x1, y1, x2, y2 with the image between -1 and 1 (see `PointScaler`).
+        label: (boxes,), the labels.
+
+    Returns:
+        The boxes with an area within the image, and their labels.
+    """
+    clipped = plain(bbox).clamp(-1, 1)
+    kept = (clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])
+    boxes = clipped[kept].as_subclass(type(bbox))
+    vars(boxes).update(vars(bbox))
+    return boxes, label[kept]
+
+
+def bb_pad(samples: Sequence[tuple[Any, ...]], pad_idx: int = 0) -> list[tuple[Any, ...]]:
+    """Gives each sample of a batch as many boxes as the one that has most.
+
+    Boxes are first cut at the image's border and empty ones left out. Added boxes are zeros, whose
+    missing area marks them as padding, with label `pad_idx`.
+
+    Args:
+        samples: Tuples (image, boxes, labels, …) with boxes (k, 4) and labels (k,).
+        pad_idx: Label of the padding: that of "#na#" where the vocabulary has it.
+
+    Returns:
+        The samples with boxes (most, 4) and labels (most,).
+    """
+    cleaned = [
+        (image, *clip_remove_empty(boxes, labels), *rest) for image, boxes, labels, *rest in samples
+    ]
+    most = max(len(sample[2]) for sample in cleaned)
+    return [
+        (image, _padded(boxes, most, 0.0), _padded(labels, most, pad_idx), *rest)
+        for image, boxes, labels, *rest in cleaned
+    ]
+
+
+def _padded(values: TensorBBox | TensorMultiCategory, length: int, value: float) -> Tensor:
+    missing = values.new_full((length - len(values), *values.shape[1:]), value)
+    return torch.cat([values, missing])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor
 
+from torte.data.devices import to_device
 from torte.data.item_store import item_at
 from torte.data.seeding import GlobalSeeds, drawing, drawing_batch
 from torte.data.tensors import plain
@@ -110,7 +111,7 @@ def _item_steps(account: _Account, loader: Any, dsets: "Datasets", tfms: list[An
     for tfm in Pipeline(tfms).fs:
         account.step(
             f"{tfm.name} (setting up)",
-            lambda tfm=tfm: loader.after_item.add(tfm, items=loader),
+            lambda tfm=tfm: loader.add_tfms(tfm, "after_item"),
             quiet=True,
         )
         sample = account.step(
@@ -128,13 +129,15 @@ def _batch_steps(account: _Account, loader: Any, samples: list[Any], tfms: list[
         "transforms before the batch", lambda: loader.before_batch(samples), samples, quiet=True
     )
     batch = account.step("collating", lambda: loader.create_batch(samples), samples)
-    batch = account.step("moving to the device", lambda: loader.to_device(batch), batch, quiet=True)
+    batch = account.step(
+        "moving to the device", lambda: to_device(batch, loader.device), batch, quiet=True
+    )
     account.title("Transforms on batches")
     with drawing_batch(torch.arange(len(samples))):
         for tfm in Pipeline(tfms).fs:
             account.step(
                 f"{tfm.name} (setting up)",
-                lambda tfm=tfm: loader.after_batch.add(tfm, items=loader),
+                lambda tfm=tfm: loader.add_tfms(tfm, "after_batch"),
                 quiet=True,
             )
             batch = account.step(

@@ -7,7 +7,10 @@ from torte.optim.optimizer import Optimizer
 from torte.optim.stats import average_grad, average_sqr_grad, step_stat
 from torte.optim.steppers import adam_step, l2_reg, weight_decay
 
-__all__ = ["Adam"]
+__all__ = ["ADAM_STATS", "Adam"]
+
+# What Adam and its relatives remember: both averages, dampened, and the step count.
+ADAM_STATS = (functools.partial(average_grad, dampening=True), average_sqr_grad, step_stat)
 
 
 def Adam(  # noqa: N802 (fastai's name)
@@ -39,7 +42,7 @@ def Adam(  # noqa: N802 (fastai's name)
     """
     return Optimizer(
         params,
-        stats=[functools.partial(average_grad, dampening=True), average_sqr_grad, step_stat],
+        stats=ADAM_STATS,
         steppers=[weight_decay if decouple_wd else l2_reg, adam_step],
         lr=lr,
         mom=mom,

@@ -35,6 +35,7 @@ class Cohort:
         state_names: The same names alone.
         plan: How an engine steps them.
         checked: The group's hypers as they were when last checked.
+        companion: The same parameters as rules of the whole model see them.
     """
 
     group: dict[str, Any]
@@ -46,6 +47,7 @@ class Cohort:
     state_names: tuple[str, ...] = ()
     plan: Any = field(default=None, repr=False)
     checked: dict[str, Any] = field(default_factory=dict, repr=False)
+    companion: "Cohort | None" = field(default=None, repr=False)
 
     @functools.cached_property
     def sharded(self) -> bool:

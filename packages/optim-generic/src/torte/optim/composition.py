@@ -95,7 +95,11 @@ def check_composition(
         raise UnknownHyperError(
             f"no stat or stepper uses {', '.join(map(repr, unknown))}; they use {sorted(accepted)}"
         )
-    state = probe(rules, hypers)
-    # Without a probe, any argument with a default may turn out to be state.
-    names = tuple(state) if state is not None else tuple(n for r in rules for n in r.defaults)
+    returned = probe(rules, hypers)
+    optional = {
+        name for rule in rules for name, default in rule.defaults.items() if default is None
+    }
+    if returned is None:  # without a probe, any argument with a default may turn out to be state
+        optional.update(name for rule in rules for name in rule.defaults)
+    names = tuple(dict.fromkeys([*(returned or ()), *sorted(optional)]))
     return hyper_defaults(rules, hypers, names), names

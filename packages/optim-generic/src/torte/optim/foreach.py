@@ -27,6 +27,7 @@ _SINGLE: dict[str, Callable[..., Any]] = {
     "addcdiv": lambda x, a, b, value: x + value * a / b,
     "lerp": lambda x, end, weight: x + weight * (end - x),
     "square": torch.square,
+    "softplus": torch.nn.functional.softplus,
     "maximum": lambda x, y: torch.maximum(x, torch.as_tensor(y).to(x)),
     "minimum": lambda x, y: torch.minimum(x, torch.as_tensor(y).to(x)),
     "clamp": torch.clamp,

@@ -1,16 +1,48 @@
 """What every optimizer of torte offers over its groups: hypers, freezing, flags, names."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from torte.optim.errors import ParameterError, UnknownHyperError
-from torte.optim.groups import HyperView, spread
+from torte.optim.groups import checked_hyper, spread
 
-__all__ = ["GroupedOptimizer"]
+__all__ = ["GroupedOptimizer", "HyperView"]
+
+
+class HyperView(MutableMapping[str, Any]):
+    """The hypers of one parameter group, read and written in place (never its parameters)."""
+
+    def __init__(self, opt: "GroupedOptimizer", group: dict[str, Any]) -> None:
+        self._opt = opt
+        self._group = group
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._opt.hyper_names:
+            raise KeyError(name)
+        return self._opt._read_hyper(self._group, name)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name not in self._opt.hyper_names:
+            raise UnknownHyperError(
+                f"no stat or stepper uses a hyper {name!r}; there are {list(self)}"
+            )
+        self._opt._write_hyper(self._group, name, checked_hyper(name, value))
+
+    def __delitem__(self, name: str) -> None:
+        raise TypeError(f"a hyper cannot be removed, and {name!r} was to be")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._opt.hyper_names)
+
+    def __len__(self) -> int:
+        return len(self._opt.hyper_names)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
 
 
 class GroupedOptimizer(torch.optim.Optimizer):
@@ -35,8 +67,7 @@ class GroupedOptimizer(torch.optim.Optimizer):
     @property
     def hypers(self) -> list[HyperView]:
         """One mapping a group of its hypers; writing to it changes the group."""
-        names = self.hyper_names
-        return [HyperView(group, names) for group in self.param_groups]
+        return [HyperView(self, group) for group in self.param_groups]
 
     def set_hyper(self, name: str, value: Any) -> None:
         """Set one hyper in every group.
@@ -67,6 +98,9 @@ class GroupedOptimizer(torch.optim.Optimizer):
             for group, value in zip(groups, values, strict=True):
                 self._write_hyper(group, name, value)
 
+    def _read_hyper(self, group: dict[str, Any], name: str) -> Any:
+        return group[name]
+
     def _write_hyper(self, group: dict[str, Any], name: str, value: Any) -> None:
         group[name] = value
 
@@ -80,11 +114,12 @@ class GroupedOptimizer(torch.optim.Optimizer):
     @property
     def names(self) -> dict[str, Tensor]:
         """Every parameter by its name."""
-        return {
-            name: parameter
-            for group in self.param_groups
-            for name, parameter in zip(group["param_names"], group["params"], strict=True)
-        }
+        found: dict[str, Tensor] = {}
+        for group in self.param_groups:
+            parameters = group["params"]
+            names = group.get("param_names") or map(str, range(len(found), 10**9))
+            found.update(zip(names, parameters, strict=False))
+        return found
 
     def set_flags(self, params: Iterable[Tensor | str] | Tensor | str, **flags: bool) -> None:
         """Set yes-or-no flags of single parameters.

@@ -1,14 +1,14 @@
 """Parameters into groups, names for parameters, and hypers spread over groups."""
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from torch import Tensor
 
 from torte.optim.errors import HyperError, ParameterError
 
-__all__ = ["HyperView", "Params", "checked_hyper", "even_mults", "named_groups", "spread"]
+__all__ = ["Params", "checked_hyper", "even_mults", "named_groups", "spread"]
 
 Params: TypeAlias = Iterable[Any]
 
@@ -165,33 +165,3 @@ def checked_hyper(name: str, value: Any) -> Any:
     if name == "lr" and value < 0:
         raise HyperError(f"invalid learning rate: lr={value!r} must not be negative")
     return value
-
-
-class HyperView(MutableMapping[str, Any]):
-    """The hypers of one parameter group, read and written in place (never its parameters)."""
-
-    def __init__(self, group: dict[str, Any], names: Sequence[str]) -> None:
-        self._group = group
-        self._names = names
-
-    def __getitem__(self, name: str) -> Any:
-        if name not in self._names:
-            raise KeyError(name)
-        return self._group[name]
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        if name not in self._names:
-            raise KeyError(f"no stat or stepper uses {name!r}; there are {list(self._names)}")
-        self._group[name] = checked_hyper(name, value)
-
-    def __delitem__(self, name: str) -> None:
-        raise TypeError(f"a hyper cannot be removed, and {name!r} was to be")
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def __repr__(self) -> str:
-        return repr(dict(self))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["OPERATIONS", "OTHER_NAMES", "Operation"]
+__all__ = ["OPERATIONS", "OTHER_NAMES", "REDUCING", "Operation"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,10 @@ def _bind_clamp(x: Any, min: Any = None, max: Any = None) -> tuple[Any, ...]:
     return (x, min, max)
 
 
+def _bind_softplus(x: Any, beta: float = 1, threshold: float = 20) -> tuple[Any, ...]:
+    return (x, beta, threshold)
+
+
 def _bind_like(x: Any, *, dtype: Any = None, memory_format: Any = None) -> tuple[Any, ...]:
     if dtype is not None:
         raise TypeError("a dtype of its own")
@@ -79,6 +83,9 @@ OPERATIONS: dict[str, Operation] = {
     "log": _unary("LOG({0})"),
     "tanh": _unary("TANH({0})"),
     "sigmoid": _unary("1 / (1 + EXP(-{0}))"),
+    "softplus": Operation(
+        1, _bind_softplus, "({0} * {1} > {2} ? {0} : LOG(1 + EXP({1} * {0})) / {1})"
+    ),
     "clone": Operation(1, lambda x, *, memory_format=None: (x,), "{0}"),
     # choices
     "maximum": _binary("(({0} > {1} || {0} != {0}) ? {0} : {1})"),
@@ -105,6 +112,8 @@ OPERATIONS: dict[str, Operation] = {
     "mean": _reduction("{0}"),
     "norm": Operation(1, _bind_norm, "{0} * {0}", reduces=True),
 }
+
+REDUCING = frozenset(name for name, operation in OPERATIONS.items() if operation.reduces)
 
 OTHER_NAMES: dict[str, str] = {
     "subtract": "sub",

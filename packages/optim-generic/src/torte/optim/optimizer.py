@@ -12,12 +12,14 @@ from torte.optim.engine import ENGINES, Engine, plan_for
 from torte.optim.errors import EngineError, UnknownHyperError
 from torte.optim.grouped import GroupedOptimizer
 from torte.optim.groups import Params, checked_hyper, named_groups, spread
+from torte.optim.model_stats import model_totals, no_totals
 from torte.optim.rules import RuleFunction
+from torte.optim.saving import matched_hypers, matched_state
 
 __all__ = ["Optimizer"]
 
 # Keys that torch's own tools keep in a group beside the hypers.
-_GROUP_KEYS = ("params", "param_names", "initial_lr", "max_lr", "min_lr", "swa_lr")
+_GROUP_KEYS = ("params", "param_names", "initial_lr", "max_lr", "min_lr", "swa_lr", "averaged")
 
 
 class Optimizer(GroupedOptimizer):
@@ -60,6 +62,7 @@ class Optimizer(GroupedOptimizer):
         self.engine: Engine = engine
         self.rules = ordered_rules(stats, steppers)
         groups = named_groups(params)
+        flags = [_flags_taken_from(group) for group in groups]
         spreading = {name: spread(name, value, len(groups)) for name, value in hypers.items()}
         given = {name: values[-1] for name, values in spreading.items()}
         for group in groups:
@@ -68,11 +71,19 @@ class Optimizer(GroupedOptimizer):
         for index, group in enumerate(groups):
             for name, values in spreading.items():
                 group.setdefault(name, values[index])
+        self._split_rules()
         self._cohorts: list[Cohort] | None = None
         self._idle: list[Tensor] = []
         self._hyper_names = tuple(defaults)
         self.frozen_idx = 0
         super().__init__(groups, defaults)
+        for group, found in zip(self.param_groups, flags, strict=True):
+            if found:
+                self.set_flags(group["params"], **found)
+
+    def _split_rules(self) -> None:
+        self._model_rules = tuple(rule for rule in self.rules if rule.phase == "model")
+        self._step_rules = tuple(rule for rule in self.rules if rule.phase != "model")
 
     @property
     def hyper_names(self) -> Sequence[str]:
@@ -89,13 +100,68 @@ class Optimizer(GroupedOptimizer):
         if not isinstance(param_group, dict):
             raise TypeError(f"param_group must be a dict, got {type(param_group).__name__}")
         taken = self.names if self.param_groups else {}
-        if "param_names" not in param_group or self.param_groups:
+        if "param_names" not in param_group or taken:
             (param_group,) = named_groups([param_group], taken)
+        flags = _flags_taken_from(param_group)
         unknown = [name for name in _hypers_in(param_group) if name not in self._hyper_names]
         if unknown:
             raise UnknownHyperError(f"no stat or stepper uses {', '.join(map(repr, unknown))}")
         super().add_param_group(param_group)
+        if flags:
+            self.set_flags(self.param_groups[-1]["params"], **flags)
         self._structure_changed()
+
+    def extended(
+        self,
+        before: Iterable[RuleFunction] = (),
+        after: Iterable[RuleFunction] = (),
+        **hypers: Any,
+    ) -> "Optimizer":
+        """A new optimizer of the same kind, groups, hypers and state, with more rules.
+
+        Args:
+            before: Rules that run before the present ones (of the same phase).
+            after: Rules that run after them.
+            **hypers: Hypers of the new rules.
+        """
+        groups = [dict(group) for group in self.param_groups]
+        rules = [*before, *self.rules, *after]
+        new = type(self)(groups, rules, engine=self.engine, **hypers)
+        new.state.update(self.state)
+        new.frozen_idx = self.frozen_idx
+        return new
+
+    # -- state ----------------------------------------------------------------------------------
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load a state dict, matching parameters by name.
+
+        Parameters may be grouped otherwise than when it was saved, and new ones start afresh; the
+        hypers are taken over if there are as many groups.
+
+        Raises:
+            StateMismatchError: It is of another optimizer or model. Nothing has changed.
+        """
+        state_dict = state_dict.copy()
+        for hook in self._optimizer_load_state_dict_pre_hooks.values():
+            state_dict = hook(self, state_dict) or state_dict
+        hypers = matched_hypers(state_dict, self.param_groups, self._hyper_names)
+        state = matched_state(state_dict, self.param_groups, self._kept)
+        for group, found in zip(self.param_groups, hypers or (), strict=hypers is not None):
+            group.update(found)
+        self.state.clear()
+        self.state.update(state)
+        self._structure_changed()
+        for hook in self._optimizer_load_state_dict_post_hooks.values():
+            hook(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        own = ("engine", "rules", "frozen_idx", "_hyper_names", "_kept")
+        return {**super().__getstate__(), **{name: getattr(self, name) for name in own}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({"_cohorts": None, "_idle": [], **state})
+        self._split_rules()
 
     def _structure_changed(self) -> None:
         self._cohorts = None
@@ -126,7 +192,8 @@ class Optimizer(GroupedOptimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for cohort, gradients, values in self._prepared():
+        prepared = self._prepared()
+        for cohort, gradients, values in prepared:
             numbers = cohort.plan.run(gradients, values)
             if numbers:
                 cohort.keep(numbers)
@@ -143,11 +210,16 @@ class Optimizer(GroupedOptimizer):
             cohorts = self._make_cohorts()
             gradients = [cohort.gradients() for cohort in cohorts]
         assert gradients is not None
-        return [
+        prepared = [
             (cohort, found, self._values(cohort))
             for cohort, found in zip(cohorts, gradients, strict=True)
             if found is not None
         ]
+        if self._model_rules:
+            totals = model_totals(prepared, self._model_rules, self.engine)
+            for _, _, values in prepared:
+                values.update(totals)
+        return prepared
 
     def _values(self, cohort: Cohort) -> dict[str, Any]:
         """Hypers, number-valued state and flags of a cohort by name."""
@@ -164,9 +236,21 @@ class Optimizer(GroupedOptimizer):
         self._cohorts = None
         cohorts, self._idle = make_cohorts(self.param_groups, self.state)
         for cohort in cohorts:
-            cohort.plan = plan_for(cohort, self.rules, self._values(cohort), self.engine)
+            values = self._values(cohort)
+            if self._model_rules:
+                values.update(no_totals(cohort, self._model_rules, values))
+            cohort.plan = plan_for(cohort, self._step_rules, values, self.engine)
         self._cohorts = cohorts
         return cohorts
+
+
+def _flags_taken_from(group: dict[str, Any]) -> dict[str, bool]:
+    """Take the yes-or-no entries out of a group dict: they are flags of its parameters."""
+    return {
+        name: group.pop(name)
+        for name, value in list(group.items())
+        if isinstance(value, bool) and name not in _GROUP_KEYS
+    }
 
 
 def _hypers_in(group: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ computes anew; so a result may be stored only once nobody needs the old value an
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from torte.optim.operations import OPERATIONS
+from torte.optim.operations import REDUCING
 from torte.optim.tape import Program
 
 __all__ = ["Phase", "before_phases", "schedule"]
@@ -77,9 +77,7 @@ def _readiness(program: Program) -> list[int]:
 
 def _constant(program: Program, index: int) -> bool:
     """Whether a per-layer value depends on no reduction of this program."""
-    if OPERATIONS.get(program.nodes[index].operation, None) is None:
-        return True
-    if OPERATIONS[program.nodes[index].operation].reduces:
+    if program.nodes[index].operation in REDUCING:
         return False
     return all(_constant(program, argument) for argument in _arguments(program, index))
 
@@ -100,7 +98,7 @@ def _attempt(
         reductions = [
             i
             for i, node in enumerate(program.nodes)
-            if node.per_layer and ready[i] == number and _reduces(program, i)
+            if node.operation in REDUCING and ready[i] == number
         ]
         stored = {
             outputs[name]: name for name, at in stored_at.items() if at < number and name in exact
@@ -119,11 +117,6 @@ def _attempt(
         ]
         phases.append(Phase(loads, computes, reductions, stores, layer))
     return phases
-
-
-def _reduces(program: Program, index: int) -> bool:
-    operation = OPERATIONS.get(program.nodes[index].operation)
-    return operation is not None and operation.reduces
 
 
 def _needed(

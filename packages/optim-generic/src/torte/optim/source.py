@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from torte.optim.operations import OPERATIONS
+from torte.optim.operations import OPERATIONS, REDUCING
 from torte.optim.phases import Phase, before_phases, schedule
 from torte.optim.tape import Node, Program
 
@@ -86,10 +86,7 @@ def slots(program: Program) -> list[str]:
 
 def reductions(program: Program) -> list[int]:
     """The reduction nodes, in the order of their partial sums."""
-    return [i for i, n in enumerate(program.nodes) if n.operation in _REDUCING]
-
-
-_REDUCING = frozenset(name for name, operation in OPERATIONS.items() if operation.reduces)
+    return [i for i, n in enumerate(program.nodes) if n.operation in REDUCING]
 
 
 def _operand(program: Program, argument: tuple[str, object]) -> str:
@@ -226,7 +223,7 @@ def _layer_value(program: Program, index: int, order: list[str], storage: Mappin
         name = program.inputs[index]
         c_type, read, _ = _STORAGE[storage[name]]
         return read.format(f"(({c_type} *)pointers[{order.index(name)} * count + parameter])[0]")
-    if node.operation in _REDUCING:
+    if node.operation in REDUCING:
         total = {"norm": "sqrt(r{0})", "mean": "r{0} / sizes[parameter]"}
         return total.get(node.operation, "r{0}").format(index)
     return _formula(program, node)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torte.optim.operations import OPERATIONS, OTHER_NAMES
+from torte.optim.operations import OPERATIONS, OTHER_NAMES, REDUCING
 from torte.optim.rules import Rule
 
 __all__ = ["Node", "NotRecordableError", "Program", "Tape", "Traced", "record"]
@@ -58,7 +58,7 @@ class Program:
     @property
     def elementwise(self) -> bool:
         """Whether no element depends on another one."""
-        return not any(node.per_layer for node in self.nodes)
+        return not any(node.operation in REDUCING for node in self.nodes)
 
 
 class Tape:

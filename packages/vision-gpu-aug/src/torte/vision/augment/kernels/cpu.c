@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define MAX_CHANNELS 4
 #define RESTRICT __restrict__
@@ -466,12 +467,29 @@ static void *work(void *argument) {
     return NULL;
 }
 
+/* A large output is memory that nobody has touched yet: with huge pages the system hands it over in
+ * a few steps instead of thousands (a third of the whole time at 64 x 3 x 224 x 224). */
+static void prefer_huge_pages(const Job *job) {
+#ifdef MADV_HUGEPAGE
+    const uintptr_t page = (uintptr_t)1 << 21;
+    const uintptr_t width = job->output_kind == BFLOAT16 ? 2 : 4;
+    const uintptr_t bytes =
+        (uintptr_t)(job->n * job->channels * job->out_height * job->out_width) * width;
+    const uintptr_t first = ((uintptr_t)job->output + page - 1) & ~(page - 1);
+    const uintptr_t last = ((uintptr_t)job->output + bytes) & ~(page - 1);
+    if (last > first + page) madvise((void *)first, last - first, MADV_HUGEPAGE);
+#else
+    (void)job;
+#endif
+}
+
 /* Returns 0, or 1 where memory ran out (the output is then incomplete). */
 int torte_augment(Job *job) {
     pthread_t others[256];
     int64_t started = 0, failed = 0;
     int64_t wanted = job->threads < job->n ? job->threads : job->n;
     job->next = 0;
+    prefer_huge_pages(job);
     for (; started < wanted - 1 && started < 256; started++)
         if (pthread_create(&others[started], NULL, work, job)) break;
     failed |= work(job) != NULL;

@@ -8,7 +8,7 @@ around them, fuse into one engine (`composing.py`).
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -49,7 +49,7 @@ class Augmentation(ItemTransform):
         batch: One draw for all samples of the batch (that of its first sample).
     """
 
-    draws: ClassVar[int] = 0
+    draws: int = 0
     split_idx: int | None = 0
     order: float = 30
 

@@ -90,9 +90,7 @@ def _geometry(segment: "Segment", n: int) -> tuple[Tensor, Tensor]:
     return matrices, moves.expand(n).contiguous()
 
 
-def stages_of(
-    pixels: Sequence[PixelMap], channels: int
-) -> tuple[list[cpu.Stage], list[PixelMap]]:
+def stages_of(pixels: Sequence[PixelMap], channels: int) -> tuple[list[cpu.Stage], list[PixelMap]]:
     """As many of the pixel maps as kernels know, from the first on, and the others."""
     stages: list[cpu.Stage] = []
     for place, part in enumerate(pixels):

@@ -28,64 +28,31 @@ The order and all randomness derive from (seed, epoch, sample index), so the bat
 for any number and kind of workers, and a pass can be taken up in the middle by `load_state_dict`.
 """
 
-import copy
-import functools
-import inspect
 import random
-import types
-import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar, Self
 
 import torch
 from torch.utils.data import IterableDataset
 
-from torte.data._making import BatchMaker, Made, Problem, current_source
+from torte.data._copying import CopiedLoader
+from torte.data._making import current_source
+from torte.data._passes import IteratedLoader, SkippedItemsWarning
 from torte.data._peeking import Replayable
-from torte.data._plan import all_indices, pass_tasks, shuffled
+from torte.data._plan import all_indices, shuffled
 from torte.data._travel import check_travel
 from torte.data.collation import collate, convert
-from torte.data.devices import moved_ahead, pinned, to_device
 from torte.data.errors import LoaderError, SkipItemException
-from torte.data.seeding import GlobalSeeds, drawing_batch, fresh_seed
-from torte.data.workers import auto_workers, run_tasks, worker_kind
-from torte.dispatch.delegation import funcs_kwargs, method
+from torte.data.seeding import fresh_seed
+from torte.data.workers import auto_workers, worker_kind
+from torte.dispatch.delegation import funcs_kwargs
 from torte.dispatch.semantic import retain_types
 
 __all__ = ["DataLoader", "SkippedItemsWarning"]
 
 
-class SkippedItemsWarning(UserWarning):
-    """Items failed in a pass and were left out, as `skip_failures` asks for."""
-
-
-class _Pass:
-    """A pass over the loader that is under way."""
-
-    def __init__(self, loader: "DataLoader") -> None:
-        self.epoch, self.position = loader.epoch, loader.resume_at
-        self.load = loader.loads
-
-
-@functools.cache
-def _constructor_names(cls: type) -> tuple[list[str], frozenset[str]]:
-    """The names of a class's positional parameters, and of all that its bases take too."""
-    own = inspect.signature(cls.__init__).parameters
-    positional = [
-        name for name, each in own.items() if each.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
-    ]
-    names = {
-        name
-        for base in cls.__mro__
-        if "__init__" in vars(base)
-        for name, each in inspect.signature(base.__init__).parameters.items()
-        if each.kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    }
-    return positional[1:], frozenset(names - {"self"})
-
-
 @funcs_kwargs
-class DataLoader:
+class DataLoader(IteratedLoader, CopiedLoader):
     """An iterable of batches made from a dataset.
 
     Args:
@@ -151,13 +118,6 @@ class DataLoader:
         "after_batch",
         "after_iter",
     )
-    _given: tuple[tuple[Any, ...], dict[str, Any]]
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Remember the arguments for `new`."""
-        self = super().__new__(cls)
-        self._given = (args, kwargs)
-        return self
 
     def __init__(
         self,
@@ -195,11 +155,7 @@ class DataLoader:
         self.persistent_workers, self.prefetch_factor = persistent_workers, prefetch_factor
         self.skip_failures, self.split_stream = skip_failures, split_stream
         self.seed = fresh_seed() if seed is None else int(seed)
-        self.epoch = self.resume_at = self.loads = 0
-        self.runs = 0
-        self.passes: list[_Pass] = []
-        self.failures: list[Exception] = []
-        self.worker_pool: Any = None
+        self._start_counting()
         self.rng = random.Random(self.seed)
         self._num_workers, self._worker_kind = num_workers, worker_kind
         self._check(n)
@@ -333,10 +289,12 @@ class DataLoader:
             return self.n
         return self.n // self.bs + (0 if self.drop_last or self.n % self.bs == 0 else 1)
 
-    # -- sample creation: the extension points of the main process ----
+    def to(self, device: Any) -> Self:
+        """Move batches to `device` from now on."""
+        self.device = None if device is None else torch.device(device)
+        return self
 
-    def before_iter(self) -> Any:
-        """Called when a pass begins."""
+    # -- sample creation: the extension points of the main process ----
 
     def randomize(self, key: int) -> Any:
         """Make `self.rng` the generator of this pass, from a number that is mixed for it."""
@@ -425,178 +383,3 @@ class DataLoader:
         if isinstance(b, list) and b and isinstance(res, tuple) and isinstance(b[0], tuple):
             return retain_types(res, b[0])
         return res
-
-    def after_batch(self, b: Any) -> Any:
-        """Called with each batch, on the device."""
-        return b
-
-    def after_iter(self) -> Any:
-        """Called when a pass has ended or was given up."""
-
-    # -- passes ----
-
-    def __iter__(self) -> Iterator[Any]:
-        """Begin a pass. Several may be under way at once, each with workers of its own."""
-        current = _Pass(self)
-        self.passes.append(current)
-        self.failures = []
-        start, self.resume_at = self.resume_at, 0
-        try:
-            self.before_iter()
-            for number, batch in self._batches(current.epoch, start):
-                current.position = number + 1
-                yield batch
-            self._report()
-        finally:
-            self.passes.remove(current)
-            if current.load == self.loads:
-                self.epoch = max(self.epoch, current.epoch + 1)
-            self.after_iter()
-
-    def _batches(self, epoch: int, start: int) -> Iterator[tuple[int, Any]]:
-        """(number, batch on the device after `after_batch`) from batch `start` on."""
-        self.runs += 1
-        tasks = pass_tasks(self, self.runs, epoch, start)
-        results = self._usable(run_tasks(self, tasks), start)
-        for number, keys, batch in self._on_device(results):
-            with drawing_batch(keys):
-                batch = self.after_batch(batch)  # noqa: PLW2901
-            yield number, self.finish_batch(batch)
-
-    def finish_batch(self, batch: Any) -> Any:
-        """Called with each batch that leaves the loader."""
-        return batch
-
-    def _usable(self, results: Iterator[Made], start: int) -> Iterator[tuple[int, Any, Any]]:
-        """(number, keys, batch) of what was made; raises what went wrong; stops at the end."""
-        ended = 0
-        skip = 0 if self.makes_batches_singly else start
-        try:
-            for made in results:
-                self.failures += map(Problem.exception, made.failures)
-                if made.problem is not None:
-                    raise made.problem.exception()
-                if made.batch is not None and made.number >= skip:
-                    yield made.number, torch.from_numpy(made.keys), made.batch
-                ended += made.ended
-                if ended and ended >= made.streams:
-                    return
-        finally:
-            if hasattr(results, "close"):
-                results.close()  # type: ignore[attr-defined]
-
-    def _on_device(self, results: Iterator[Any]) -> Iterator[Any]:
-        device = self.device
-        if device is None:
-            return results
-        if self.pins_memory and (not self.num_workers or self.worker_kind == "threads"):
-            results = map(pinned, results)
-        if device.type == "cuda" and self.num_workers:
-            return moved_ahead(results, device)
-        return (to_device(each, device, non_blocking=self.pins_memory) for each in results)
-
-    def _report(self) -> None:
-        if self.failures:
-            indices = [getattr(failure, "index", None) for failure in self.failures]
-            warnings.warn(
-                f"{len(indices)} items failed and were left out: {indices[:20]}"
-                f"{'…' if len(indices) > 20 else ''}; the first: {self.failures[0]}",
-                SkippedItemsWarning,
-                stacklevel=3,
-            )
-
-    def one_batch(self) -> Any:
-        """The first batch of the next pass, made in this process; the pass is not begun.
-
-        Raises:
-            ValueError: If the loader has no batch.
-        """
-        with self.looking(), GlobalSeeds():
-            for made in map(BatchMaker(self), pass_tasks(self, -1, self.epoch, 0)):
-                if made.problem is not None:
-                    raise made.problem.exception()
-                if made.batch is not None:
-                    keys, batch = torch.from_numpy(made.keys), made.batch
-                    if self.device is not None:
-                        keys, batch = to_device((keys, batch), self.device)
-                    with drawing_batch(keys):
-                        return self.finish_batch(self.after_batch(batch))
-                if made.ended:
-                    break
-        raise ValueError(f"this {type(self).__name__} does not contain any batches")
-
-    def looking(self) -> Any:
-        """A context in which a dataset that can be read only once gives back what is taken."""
-        return Replayable.looking(self.dataset)
-
-    # -- state ----
-
-    def state_dict(self) -> dict[str, int]:
-        """Where the loader stands: {"seed", "epoch", "position"}, `position` in batches."""
-        if self.passes:
-            current = self.passes[-1]
-            return {"seed": self.seed, "epoch": current.epoch, "position": current.position}
-        return {"seed": self.seed, "epoch": self.epoch, "position": self.resume_at}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Let the next pass go on from where `state_dict` was taken, reading nothing before it."""
-        missing = {"seed", "epoch", "position"} - set(state)
-        if missing:
-            raise LoaderError(f"the loader's state lacks {sorted(missing)}: {state!r}")
-        self.seed, self.epoch = int(state["seed"]), int(state["epoch"])
-        self.resume_at = int(state["position"])
-        self.loads += 1
-
-    # -- copies ----
-
-    def new(self, dataset: Any = None, cls: type | None = None, **kwargs: Any) -> Any:
-        """A loader like this one, but for what is given.
-
-        Args:
-            dataset: Another dataset; its length then counts, not this loader's `n`.
-            cls: Another class.
-            kwargs: Other arguments.
-        """
-        cls = type(self) if cls is None else cls
-        arguments = self._current_arguments()
-        if dataset is not None and dataset is not self.dataset:
-            arguments.pop("n", None)
-            arguments.pop("indexed", None)
-        if "bs" in kwargs or "batch_size" in kwargs:
-            arguments.pop("bs", None)
-        arguments["dataset"] = self.dataset if dataset is None else dataset
-        accepted = _constructor_names(cls)[1]
-        arguments = {name: value for name, value in arguments.items() if name in accepted}
-        return cls(**{**arguments, **kwargs})
-
-    def _current_arguments(self) -> dict[str, Any]:
-        """The arguments that this loader was made with, as they have become since."""
-        args, kwargs = self._given
-        positional, names = _constructor_names(type(self))
-        arguments = {**dict(zip(positional, args, strict=False)), **kwargs}
-        arguments.pop("batch_size", None)
-        for name in names - {"n", "indexed", "batch_size", "num_workers", "worker_kind"}:
-            if name in vars(self):
-                arguments[name] = self._unbound(vars(self)[name])
-        arguments.update(num_workers=self._num_workers, worker_kind=self._worker_kind)
-        return arguments
-
-    def _unbound(self, value: Any) -> Any:
-        """A function that was bound to this loader, marked to be bound to the next."""
-        bound = isinstance(value, types.MethodType) and value.__self__ is self
-        return method(value.__func__) if bound else value
-
-    def to(self, device: Any) -> Self:
-        """Move batches to `device` from now on."""
-        self.device = None if device is None else torch.device(device)
-        return self
-
-    def for_workers(self) -> Any:
-        """A copy with what workers need."""
-        light = copy.copy(self)
-        for name in (*self._main_only, "_given", "rng", "worker_pool", "passes", "failures"):
-            vars(light).pop(name, None)
-        for name, value in vars(light).items():
-            if isinstance(value, types.MethodType) and value.__self__ is self:
-                vars(light)[name] = types.MethodType(value.__func__, light)
-        return light

@@ -273,11 +273,15 @@ def seed_globals(key: int) -> None:
     torch.default_generator.manual_seed(key)
 
 
+_spare: list[Any] = []  # bit generators for GlobalSeeds; they are seeded before they are used
+
+
 class GlobalSeeds:
     """Puts the global generators of Python, NumPy and torch back as they were on leaving.
 
     Within it the loader calls `seed_globals(key)` for each item. NumPy gets another bit generator
-    for the while: exchanging it takes 0.3 µs, saving and setting its state 65 µs.
+    for the while: exchanging it takes 0.3 µs, saving and setting its state 65 µs (and making a
+    new one 90 µs, so they are kept).
     """
 
     __slots__ = ("_numpy", "_python", "_torch")
@@ -286,7 +290,7 @@ class GlobalSeeds:
         self._python = random.getstate()
         self._torch = torch.default_generator.get_state()
         self._numpy = _numpy_random.get_bit_generator()
-        _numpy_random.set_bit_generator(np.random.MT19937(0))
+        _numpy_random.set_bit_generator(_spare.pop() if _spare else np.random.MT19937(0))
 
     def __exit__(
         self,
@@ -294,6 +298,7 @@ class GlobalSeeds:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        _spare.append(_numpy_random.get_bit_generator())
         _numpy_random.set_bit_generator(self._numpy)
         random.setstate(self._python)
         torch.default_generator.set_state(self._torch)

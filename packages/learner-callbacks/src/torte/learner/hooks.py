@@ -8,6 +8,7 @@ take the hooks off again whatever happens.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch.utils.hooks import RemovableHandle
 
 from torte.learner.callback import Callback
 from torte.learner.layers.inspection import flatten_model, has_params, in_channels
-from torte.learner.state import rng_restored
+from torte.learner.state import module_attributes_restored, rng_restored
 
 __all__ = [
     "Hook",
@@ -192,42 +193,24 @@ def hook_output(
 def hook_outputs(
     modules: Iterable[nn.Module], detach: bool = True, cpu: bool = False, grad: bool = False
 ) -> Hooks:
-    """Return hooks that store several modules' outputs or, with `grad`, those's gradients."""
+    """Return hooks that store several modules' outputs or, with `grad`, their gradients."""
     function = _gradient if grad else _output
     return Hooks(modules, function, is_forward=not grad, detach=detach, cpu=cpu)
 
 
-class evaluating:  # noqa: N801 - used like a function
+@contextmanager
+def evaluating(m: nn.Module) -> Iterator[nn.Module]:
     """For the length of a `with` block, a model is in evaluation mode, without gradients.
 
-    Every module's mode, and the random number generators, are put back afterwards.
+    Every module's mode and plain attributes (the state that recurrent models carry), and the random
+    number generators, are put back afterwards.
 
     Args:
         m: The model.
     """
-
-    def __init__(self, m: nn.Module) -> None:
-        self.m = m
-
-    def __enter__(self) -> nn.Module:
-        self._modes = [(module, module.training) for module in self.m.modules()]
-        self._no_grad = torch.no_grad()
-        self._rng = rng_restored()
-        self._rng.__enter__()
-        self._no_grad.__enter__()
-        self.m.eval()
-        return self.m
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        for module, training in self._modes:
-            module.training = training
-        self._no_grad.__exit__(exc_type, exc, traceback)
-        self._rng.__exit__(exc_type, exc, traceback)
+    with rng_restored(), module_attributes_restored(m), torch.no_grad():
+        m.eval()
+        yield m
 
 
 def dummy_eval(m: nn.Module, size: Sequence[int] = (64, 64)) -> Any:

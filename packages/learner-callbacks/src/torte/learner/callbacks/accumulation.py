@@ -1,0 +1,93 @@
+"""Gradient accumulation: large batches in small pieces."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from torte.learner.callback import Callback
+from torte.learner.control import CancelBatchException, CancelStepException
+from torte.learner.metrics.contract import batch_size_of
+
+__all__ = ["GradientAccumulation"]
+
+
+class GradientAccumulation(Callback):
+    """Step once the gradients of at least `n_acc` samples are accumulated.
+
+    The gradient of a group of batches is that of one batch of all its samples, exactly: each
+    batch's mean loss counts by its number of samples, also when the group is larger than `n_acc` or
+    the last one of an epoch is smaller. (Batch normalisation still sees the small batches. A loss
+    with `reduction="sum"` is summed.)
+
+    Args:
+        n_acc: Number of samples.
+    """
+
+    # Before mixed precision unscales (10) and clipping (11): they act on whole groups only.
+    order = 6
+    run_valid = False
+
+    def __init__(self, n_acc: int = 32) -> None:
+        super().__init__()
+        if n_acc < 1:
+            raise ValueError(f"n_acc must be at least 1, not {n_acc}")
+        self.n_acc = n_acc
+        self.count = 0
+
+    def before_fit(self) -> None:
+        """Begin with nothing accumulated."""
+        self.count = 0
+
+    def after_loss(self) -> None:
+        """Weight the loss by the number of samples."""
+        learn: Any = self.learn
+        if learn.loss_grad is None:
+            return
+        size = batch_size_of(learn.yb if len(learn.yb) else learn.xb)
+        self.count += size
+        if not self._sums():
+            # By n_acc and not yet by the group's size, which is not known before its end.
+            learn.loss_grad = learn.loss_grad * (size / self.n_acc)
+
+    def _sums(self) -> bool:
+        return getattr(self.learn.loss_func, "reduction", "mean") == "sum"
+
+    def before_step(self) -> None:
+        """Go on accumulating, or prepare the group's gradient for the step."""
+        learn = self.learn
+        is_last = learn.n_iter is not None and learn.iter == learn.n_iter - 1
+        if self.count < self.n_acc and not is_last:
+            raise CancelBatchException
+        self._complete()
+
+    def _complete(self) -> None:
+        """Divide by the number of samples that the group really has."""
+        if self.count != self.n_acc and not self._sums():
+            grads = [p.grad for p in self.learn.model.parameters() if p.grad is not None]
+            if grads:
+                torch._foreach_mul_(grads, self.n_acc / self.count)
+        self.count = 0
+
+    def after_train(self) -> None:
+        """Step for what is left when the loader did not say which batch is its last."""
+        if self.count == 0:
+            return
+        learn: Any = self.learn
+        # In before_step the group passes for a whole one: it is completed here already.
+        self._complete()
+        self.count = self.n_acc
+        try:
+            learn("before_step")
+            learn.step()
+        except CancelStepException:
+            learn("after_cancel_step")
+        learn("after_step")
+        learn.opt.zero_grad()
+
+    def clean_up(self) -> None:
+        """Drop the gradients of a group that was interrupted."""
+        if self.count and self.learn.opt is not None:
+            self.learn.opt.zero_grad()
+        self.count = 0

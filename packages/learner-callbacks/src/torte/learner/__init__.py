@@ -1,4 +1,4 @@
-"""A training loop with two-way callbacks, and what goes with it; begin at `events` and `learner`."""
+"""A training loop with two-way callbacks, and what belongs to it: begin at `events`, `learner`."""
 
 from torte.learner.batches import (
     call_model,

@@ -16,7 +16,10 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["LABEL_KEYS", "call_model", "ready", "split_batch", "split_output", "to_device"]
+from torte.data.devices import to_device
+from torte.data.tensors import plain
+
+__all__ = ["LABEL_KEYS", "call_model", "ready", "split_batch", "split_output"]
 
 LABEL_KEYS = ("labels", "label", "targets", "target", "y")
 """Where the targets are looked for in a mapping, in this order."""
@@ -24,38 +27,16 @@ LABEL_KEYS = ("labels", "label", "targets", "target", "y")
 Parts = tuple[Any, ...]
 
 
-def to_device(value: Any, device: torch.device | None) -> Any:
-    """Move every tensor of a structure to a device, without waiting; `None` leaves it."""
-    if device is None:
-        return value
-    if isinstance(value, torch.Tensor):
-        return value if value.device == device else value.to(device, non_blocking=True)
-    if isinstance(value, Mapping):
-        moved = {key: to_device(item, device) for key, item in value.items()}
-        return moved if type(value) is dict else _rebuilt(value, moved)
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(to_device(item, device) for item in value))
-    if isinstance(value, list | tuple):
-        return type(value)(to_device(item, device) for item in value)
-    return value
-
-
-def _rebuilt(value: Mapping[Any, Any], moved: dict[Any, Any]) -> Mapping[Any, Any]:
-    """Mappings with more to them than their entries (BatchEncoding) know how to move themselves."""
-    move = getattr(value, "to", None)
-    if callable(move):
-        return move(next(t.device for t in moved.values() if isinstance(t, torch.Tensor)))
-    return moved
-
-
 def ready(parts: Parts, device: torch.device | None) -> Parts:
     """Move the parts of a batch to the device and strip semantic types, quickly if all is done."""
     for part in parts:
         if type(part) is not torch.Tensor or (device is not None and part.device != device):
-            from torte.data.tensors import plain
-
-            return tuple(plain(to_device(part, device)) for part in parts)
+            return tuple(plain(_moved(part, device)) for part in parts)
     return parts
+
+
+def _moved(part: Any, device: torch.device | None) -> Any:
+    return part if device is None else to_device(part, device, non_blocking=True)
 
 
 def split_batch(batch: Any, n_inp: int | None) -> tuple[Parts, Parts]:

@@ -4,9 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from torte.data.tfmd_loader import TfmdDL
 from torte.learner.callback import Callback
 from torte.learner.callbacks.progress import ProgressCallback
 from torte.learner.callbacks.training_mode import TrainEvalCallback
+from torte.learner.losses import default_loss
 from torte.learner.recorder import Recorder
 from torte.learner.state import rng_restored
 
@@ -42,21 +44,18 @@ def loss_from_data(dls: Any) -> Callable[..., Any] | None:
         supplied = getattr(source, "loss_func", None)
         if supplied is not None:
             return supplied
-    target = _first_target(dls, train_ds)
+    target = _first_target(dls)
     if target is None:
         return None
-    from torte.learner.losses import default_loss
-
     return default_loss(target)
 
 
-def _first_target(dls: Any, train_ds: Any) -> Any:
+def _first_target(dls: Any) -> Any:
     """The target of the first training item, where the data are torte's own and typed."""
-    from torte.data import TfmdDL
-
-    if not isinstance(getattr(dls, "train", None), TfmdDL) or not len(train_ds or ()):
+    loader = getattr(dls, "train", None)
+    if not isinstance(loader, TfmdDL) or not loader.indexed or not loader.n:
         return None
     with rng_restored():
-        item = train_ds[0]
-    n_inp = getattr(dls, "n_inp", 1)
+        item = loader.do_item(0)
+    n_inp = loader.n_inp
     return item[n_inp] if isinstance(item, tuple) and len(item) == n_inp + 1 else None

@@ -1,13 +1,15 @@
 """Looking at what a model does: validation, predictions, results."""
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from torte.data.errors import LoaderError
+from torte.data.loader import DataLoader
 from torte.dispatch import L, noop
 from torte.learner.callback_set import Callbacks, as_callbacks
 from torte.learner.callbacks.gathering import GatherPredsCallback
@@ -81,7 +83,6 @@ class Inference(Looking):
             ValueError: If there is no such loader or it has no batches.
         """
         dl = self._loader_to_look_at(ds_idx, dl)
-        dl, places = _in_known_order(dl) if reorder else (dl, None)
         if act is None:
             act = getattr(self.loss_func, "activation", noop)
         gather = GatherPredsCallback(
@@ -89,6 +90,7 @@ class Inference(Looking):
         )
         with ExitStack() as stack:
             stack.enter_context(self.looking(dl))
+            dl, places = _in_known_order(dl) if reorder else (dl, None)
             if with_loss:
                 stack.enter_context(NoneReduce(self.loss_func))
             if "recorder" in self.__dict__:
@@ -179,15 +181,19 @@ class Inference(Looking):
                 "dl=..., for example learn.dls.test_dl(items)"
             )
         if ds_idx == 0 and hasattr(dl, "new"):
-            return dl.new(shuffle=False, drop_last=False)
+            with suppress(
+                LoaderError
+            ):  # lists of batches cannot be made anew: they come as they are
+                return dl.new(shuffle=False, drop_last=False)
         return dl
 
 
 def _in_known_order(dl: Any) -> tuple[Any, Tensor | None]:
     """Fix the order of a loader that has one of its own; say where each result belongs."""
-    if not hasattr(dl, "get_idxs") or not hasattr(dl, "new"):
+    if not isinstance(dl, DataLoader) or not dl.indexed:
         return dl, None
-    order = list(dl.get_idxs())
+    # Asked of another one, since shuffling moves a loader's generator.
+    order = [int(at) for at in dl.new().get_idxs()]
     if order == sorted(order):
         return dl, None
     return dl.new(get_idxs=lambda: order), torch.tensor(order).argsort()

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from torte.data.data_loaders import DataLoaders
+from torte.data.devices import to_device
 from torte.dispatch import L
-from torte.learner.batches import to_device
 from torte.learner.callback_set import Callbacks
 from torte.learner.callbacks.progress import ProgressCallback
 from torte.learner.defaults import defaults, loss_from_data
@@ -172,8 +173,6 @@ def as_loaders(dls: Any) -> Any:
     for loader in loaders:
         if not isinstance(loader, Iterable) and not hasattr(loader, "__getitem__"):
             raise TypeError(f"a loader must be an iterable of batches, got {type(loader).__name__}")
-    from torte.data import DataLoaders
-
     return DataLoaders(*loaders)
 
 

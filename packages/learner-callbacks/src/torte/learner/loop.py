@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from torte.data.data_loaders import AnyLoader
 from torte.dispatch import L
 from torte.learner.batches import call_model, ready, split_batch, split_output
 from torte.learner.callback import Callback
@@ -167,8 +168,8 @@ class TrainingLoop(CallbackSet):
         self.n_iter = _length(dl)
         if self.n_iter is None:
             self.n_iter = self._batch_counts.get(id(dl))
-        n_inp = getattr(dl, "n_inp", None)
-        self.n_inp = getattr(self.dls, "n_inp", None) if n_inp is None else n_inp
+        n_inp = _inputs_in(dl)
+        self.n_inp = _inputs_in(getattr(self.dls, "train", None)) if n_inp is None else n_inp
         self._device = self.device
 
     # -- batches ---------------------------------------------------------------------------------
@@ -391,6 +392,14 @@ _SECTION_EVENTS = {
 
 def no_log(row: Any) -> None:
     """Log nothing: what `learn.logger` is within `learn.no_logging()`."""
+
+
+def _inputs_in(dl: Any) -> int | None:
+    """How many elements of a batch are inputs, if the loader was told or knows by its data."""
+    if isinstance(dl, AnyLoader):
+        # Its `n_inp` would look at a batch, and a PyTorch loader draws random numbers for that.
+        return dl.given_n_inp
+    return getattr(dl, "n_inp", None)
 
 
 def _length(dl: Any) -> int | None:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from torte.learner.layers.inspection import BATCH_NORM_TYPES, NORMALISATION_TYPES
+from torte.optim import OptimWrapper
+from torte.optim.grouped import GroupedOptimizer
 
 __all__ = ["bn_bias_params", "make_optimizer", "params", "trainable_params"]
 
@@ -52,8 +54,6 @@ def _groups(split: Any) -> list[list[Tensor]]:
 
 def _is_plain_torch(opt_func: Any) -> bool:
     """Whether `opt_func` is (a partial of) an optimizer class that is not torte's."""
-    from torte.optim.grouped import GroupedOptimizer
-
     while isinstance(opt_func, partial):
         opt_func = opt_func.func
     return (
@@ -92,13 +92,17 @@ def make_optimizer(
         for at, group in enumerate(groups)
     ]
     first_lr = lr if isinstance(lr, int | float) else 1e-3
+    given = named if len(named) > 1 else named[0]
     if _is_plain_torch(opt_func):
-        from torte.optim import OptimWrapper
-
-        opt = OptimWrapper(opt_func([{"params": group} for group in named], lr=first_lr))
+        opt = OptimWrapper(given, opt_func, lr=first_lr)
     else:
-        opt = opt_func(named if len(named) > 1 else named[0], lr=first_lr)
+        opt = opt_func(given, lr=first_lr)
+        if not isinstance(opt, GroupedOptimizer):
+            opt = OptimWrapper(opt=opt)
     opt.set_hypers(lr=lr)
+    if isinstance(opt, OptimWrapper):
+        # PyTorch's optimizers know no flags, and theirs would be found in the state of parameters.
+        return opt
     mine = {parameter for group in opt.param_lists for parameter in group}
     if not wd_bn_bias:
         opt.set_flags([p for p in bn_bias_params(model) if p in mine], do_wd=False)

@@ -8,7 +8,9 @@ import numpy as np
 from torte.learner.callback_set import Callbacks, as_callbacks
 from torte.learner.callbacks.scheduling import ParamScheduler
 from torte.learner.looking import Looking
+from torte.learner.optimizers import bn_bias_params
 from torte.learner.schedules import SchedCos, Schedule, combine_scheds, combined_cos
+from torte.optim import OptimWrapper
 
 __all__ = ["TrainingPolicies"]
 
@@ -24,6 +26,7 @@ class TrainingPolicies(Looking):
     lr: Any
     wd: float | None
     moms: Sequence[float]
+    train_bn: bool
 
     def create_opt(self) -> None:
         """Make the optimizer; the Learner fills this in."""
@@ -209,6 +212,10 @@ class TrainingPolicies(Looking):
         if self.opt is None:
             self.create_opt()
         self.opt.freeze_to(n)
+        if self.train_bn and isinstance(self.opt, OptimWrapper):
+            # torte's own optimizers know by a flag which parameters train in any case.
+            for parameter in bn_bias_params(self.model, with_bias=False):
+                parameter.requires_grad_(True)
         self.opt.clear_state()
 
     def freeze(self) -> None:

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from torte.data.loader import DataLoader
+
 __all__ = [
     "attributes_restored",
     "copy_state",
@@ -175,8 +177,6 @@ def attributes_restored(
 @contextmanager
 def loaders_restored(loaders: Iterable[Any]) -> Iterator[None]:
     """Leave the position (seed, epoch) of torte's own loaders as it was; others keep none."""
-    from torte.data import DataLoader
-
     with ExitStack() as stack:
         for loader in loaders:
             if isinstance(loader, DataLoader):

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from torte.learner.batches import to_device
+from torte.data.devices import to_device
 from torte.learner.callback import Callback
 
 __all__ = ["CudaCallback", "SkipToEpoch", "TrainEvalCallback"]

@@ -73,6 +73,7 @@ from torte.data.extraction import (
 from torte.data.getters import (
     AttrGetter,
     ColReader,
+    FuncGetter,
     ItemGetter,
 )
 from torte.data.images import (
@@ -135,6 +136,11 @@ from torte.data.splitters import (
     RandomSplitter,
     RandomSubsetSplitter,
     TrainTestSplitter,
+)
+from torte.data.state import (
+    describe_loaders,
+    rebuild_loaders,
+    undescribable_loaders,
 )
 from torte.data.tensors import (
     LabeledBBox,
@@ -205,6 +211,7 @@ __all__ = [
     "ExtractionLimits",
     "FileGetter",
     "FileSplitter",
+    "FuncGetter",
     "FuncSplitter",
     "GrandparentSplitter",
     "ImageGetter",
@@ -269,6 +276,7 @@ __all__ = [
     "current_random",
     "decode_at",
     "default_device",
+    "describe_loaders",
     "display_df",
     "download_data",
     "drawing",
@@ -291,6 +299,7 @@ __all__ = [
     "one_hot_decode",
     "parent_label",
     "plain",
+    "rebuild_loaders",
     "sample_key",
     "show_at",
     "show_batch",
@@ -304,6 +313,7 @@ __all__ = [
     "to_device",
     "torte_cfg",
     "torte_path",
+    "undescribable_loaders",
     "uniform",
     "untar_data",
 ]

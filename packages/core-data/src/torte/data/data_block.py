@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from torte.data.blocks import TransformBlock
 from torte.data.categories import Categorize, MultiCategorize
 from torte.data.datasets import Datasets
-from torte.data.getters import ItemGetter
+from torte.data.getters import FuncGetter, ItemGetter
 from torte.data.splitters import RandomSplitter
 from torte.dispatch import ItemTransform, L, Transform, funcs_kwargs, noop
 
@@ -78,7 +78,7 @@ def _whole(getter: Any) -> Any:
         return getter
     if not callable(getter):
         raise TypeError(f"a getter must be a function or a Transform, not {getter!r}")
-    return ItemTransform(getter)
+    return FuncGetter(getter)
 
 
 def _zipped(columns: Iterable[Iterable[Any]]) -> list[tuple[Any, ...]]:

@@ -5,10 +5,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
+from torte.data.getters import FuncGetter
 from torte.data.item_store import as_index, hold
 from torte.data.subsets import FilteredBase
 from torte.data.tfmd_lists import TfmdLists
-from torte.dispatch import L
+from torte.dispatch import ItemTransform, L, Transform, undescribable
 
 __all__ = ["Datasets", "decode_at", "show_at", "test_set"]
 
@@ -138,6 +139,16 @@ class Datasets(FilteredBase):
         """The same transforms on no items."""
         return self._with([tl.new_empty() for tl in self.tls])
 
+    def config(self) -> dict[str, Any]:
+        """What makes these datasets again, without their items.
+
+        Steps that start a target's pipeline and cannot be described are left out: they make a
+        label of an item, which inference has no use for.
+        """
+        tls = [tl.new_empty() for tl in self.tls]
+        targets = [tl.from_step(_first_describable(tl)) for tl in tls[self.n_inp :]]
+        return {"tls": [*tls[: self.n_inp], *targets], "n_inp": self.n_inp}
+
     # -- back again ------------------------------------------------------------------------------
 
     def _paired(self, o: Any) -> list[tuple[Any, TfmdLists]]:
@@ -173,6 +184,16 @@ class Datasets(FilteredBase):
         return f"{type(self).__name__}: {shown}\ntfms - {tfms}"
 
 
+def _first_describable(tl: TfmdLists) -> int:
+    """The place after the last of a pipeline's leading functions that cannot be described."""
+    start = 0
+    for place, step in enumerate(tl.tfms.fs):
+        if type(step) not in {Transform, ItemTransform, FuncGetter}:
+            break
+        start = place + 1 if undescribable(step) else start
+    return start
+
+
 def decode_at(o: Any, idx: int) -> Any:
     """The item at `idx`, transformed and decoded again."""
     return o.decode(o[idx])
@@ -183,11 +204,11 @@ def show_at(o: Any, idx: int, **kwargs: Any) -> Any:
     return o.show(o[idx], **kwargs)
 
 
-def test_set(  # noqa: PT028 - no test
+def test_set(
     dsets: Datasets | TfmdLists,
     test_items: Any,
-    rm_tfms: int | Sequence[int] | None = None,
-    with_labels: bool = False,
+    rm_tfms: int | Sequence[int] | None = None,  # noqa: PT028 - no test
+    with_labels: bool = False,  # noqa: PT028
 ) -> Any:
     """New items with the transforms of `dsets`, treated as validation items.
 
@@ -210,9 +231,7 @@ def test_set(  # noqa: PT028 - no test
         raise TypeError(f"a test set needs Datasets or TfmdLists, not {type(dsets).__name__}")
     held = hold(test_items)
     new = [tl.new(held, split_idx=1) for tl in tls]
-    for tl, start in zip(new, _starts(new, rm_tfms), strict=True):
-        tl.tfms.fs = tl.tfms.fs[start:]
-        tl.types = tl.types[start:]
+    new = [tl.from_step(at) for tl, at in zip(new, _starts(new, rm_tfms), strict=True)]
     if parts is None:
         return new[0]
     return Datasets(tls=new, n_inp=min(parts.n_inp, len(new)), dl_type=parts.dl_type)

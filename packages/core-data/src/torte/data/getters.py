@@ -7,11 +7,25 @@ from typing import Any
 from torte.data.vocabularies import is_missing
 from torte.dispatch import ItemTransform, L, serializable
 
-__all__ = ["AttrGetter", "ColReader", "ItemGetter"]
+__all__ = ["AttrGetter", "ColReader", "FuncGetter", "ItemGetter"]
 
 
 @serializable
-class ItemGetter(ItemTransform):
+class FuncGetter(ItemTransform):
+    """A function of the whole item, be it a tuple, whose result is taken as it is.
+
+    An ordinary transform would run on a tuple's elements, and give a list back as a tuple.
+
+    Args:
+        enc: The function.
+    """
+
+    def _retain(self, result: Any, x: Any, target: Any) -> Any:
+        return result
+
+
+@serializable
+class ItemGetter(FuncGetter):
     """`item[i]`.
 
     Args:
@@ -28,7 +42,7 @@ class ItemGetter(ItemTransform):
 
 
 @serializable
-class AttrGetter(ItemTransform):
+class AttrGetter(FuncGetter):
     """`item.nm`, or a default if the item has no such attribute.
 
     Args:
@@ -73,7 +87,7 @@ def _cell(row: Any, column: str | int) -> Any:
 
 
 @serializable
-class ColReader(ItemTransform):
+class ColReader(FuncGetter):
     """Reads one or several columns of a row, with text before and after if wanted.
 
     Args:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -47,9 +48,9 @@ def _numbers(o: Any) -> Any:
     """`o` in a form that torch reads."""
     if isinstance(o, Tensor):
         return plain(o)
-    if hasattr(o, "to_numpy"):
-        return o.to_numpy()
-    return list(o) if hasattr(o, "__len__") and not hasattr(o, "__array__") else o
+    if hasattr(o, "__array__"):
+        return np.array(o)  # a copy: torch warns of arrays that must not be written to
+    return list(o) if hasattr(o, "__len__") else o
 
 
 @serializable

@@ -183,6 +183,24 @@ class TfmdLists(FilteredBase):
         """The same transforms on no items."""
         return self.new([])
 
+    def config(self) -> dict[str, Any]:
+        """What makes this list again, without its items."""
+        return {
+            "items": [],
+            "tfms": list(self.tfms.fs),
+            "do_setup": False,
+            "split_idx": self.split_idx,
+            "types": list(self.types),
+        }
+
+    def from_step(self, start: int) -> Self:
+        """This list without the first transforms of its pipeline: for items made further on."""
+        other = copy.copy(self)
+        other.tfms = copy.copy(self.tfms)
+        other.tfms.fs = self.tfms.fs[start:]
+        other.types = self.types[start:]
+        return other
+
     # -- setting up ------------------------------------------------------------------------------
 
     def setup(self, train_setup: bool = True) -> None:

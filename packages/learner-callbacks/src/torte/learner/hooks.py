@@ -75,9 +75,16 @@ class Hook:
         self.cpu = cpu
         self.gather = gather
         self.reset()
-        register = m.register_forward_hook if is_forward else m.register_full_backward_hook
-        self.hook: RemovableHandle = register(self.hook_fn)
+        self.hook = self._register(m, is_forward)
         self.removed = False
+
+    def _register(self, m: nn.Module, is_forward: bool) -> RemovableHandle:
+        if is_forward:
+            return m.register_forward_hook(self.hook_fn)
+        if self.hook_func is _gradient:
+            # Of the outputs alone: inputs of a first layer have no gradients, which would warn.
+            return m.register_full_backward_pre_hook(lambda m, grad: self.hook_fn(m, None, grad))
+        return m.register_full_backward_hook(self.hook_fn)
 
     def reset(self) -> None:
         """Forget what was stored."""
@@ -306,16 +313,18 @@ class HookCallback(Callback):
 
     def before_batch(self) -> None:
         """Hook this batch if it is one of those to hook."""
-        if self.every is not None and self._is_due():
+        if self.every is not None and self.learn.train_iter % self.every == 0:
             self._register()
 
     def after_batch(self) -> None:
         """Take the hooks off again if only some batches are hooked."""
-        if self.every is not None and self._is_due():
+        if self.every is not None:
             self._remove()
 
-    def _is_due(self) -> bool:
-        return self.every is not None and self.learn.train_iter % self.every == 0
+    @property
+    def is_hooked(self) -> bool:
+        """Whether hooks are in place now."""
+        return self.hooks is not None
 
     def after_fit(self) -> None:
         """Take the hooks off."""
@@ -334,6 +343,7 @@ class HookCallback(Callback):
     def _remove(self) -> None:
         if self.hooks is not None:
             self.hooks.remove()
+            self.hooks = None
 
     def __del__(self) -> None:
         hooks = self.__dict__.get("hooks")

@@ -21,8 +21,8 @@ class MCDropoutCallback(Callback):
     """Turn dropout on in validation and prediction (Gal and Ghahramani 2015, arXiv:1506.02142).
 
     `learn.get_preds(cbs=MCDropoutCallback())` called repeatedly samples from the model's
-    uncertainty: each pass draws other masks, from a seed that follows from `torch.initial_seed()` and the number
-    of such passes so far. Generators and modes are put back afterwards.
+    uncertainty: each pass draws other masks, from a seed that follows from `torch.initial_seed()`
+    and the number of such passes so far. Generators and modes are put back afterwards.
     """
 
     run_after = "TrainEvalCallback"

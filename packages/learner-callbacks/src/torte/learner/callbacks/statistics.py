@@ -77,8 +77,7 @@ class ActivationStats(HookCallback):
 
     def after_batch(self) -> None:
         """Keep the batch's statistics."""
-        hooked = self.hooks is not None and (self.every is None or self._is_due())
-        if hooked and self.hooks is not None and self.learn.training:
+        if self.hooks is not None:
             self.stats.append(self.hooks.stored)
         super().after_batch()
 

@@ -1,5 +1,12 @@
 """Everything between files or frames and a batch on the device, for any kind of data."""
 
+from torte.data.arrays import (
+    ArrayBase,
+    ArrayImage,
+    ArrayImageBase,
+    ArrayImageBW,
+    ArrayMask,
+)
 from torte.data.blocks import (
     CategoryBlock,
     MultiCategoryBlock,
@@ -99,6 +106,12 @@ from torte.data.numeric import (
     ToTensor,
     broadcast_vec,
 )
+from torte.data.sampling import (
+    PartialDL,
+    WeightedDL,
+    partial_dataloaders,
+    weighted_dataloaders,
+)
 from torte.data.seeding import (
     current_keys,
     current_random,
@@ -190,6 +203,11 @@ from torte.data.vocabularies import (
 __all__ = [
     "AnyLoader",
     "ArchiveError",
+    "ArrayBase",
+    "ArrayImage",
+    "ArrayImageBW",
+    "ArrayImageBase",
+    "ArrayMask",
     "AttrGetter",
     "Categorize",
     "Category",
@@ -235,6 +253,7 @@ __all__ = [
     "PILImage",
     "PILImageBW",
     "PILMask",
+    "PartialDL",
     "RandomSplitter",
     "RandomSubsetSplitter",
     "RegexLabeller",
@@ -267,6 +286,7 @@ __all__ = [
     "TravelError",
     "URLs",
     "UnknownLabelError",
+    "WeightedDL",
     "WorkerError",
     "batch_to_samples",
     "broadcast_vec",
@@ -298,6 +318,7 @@ __all__ = [
     "one_hot",
     "one_hot_decode",
     "parent_label",
+    "partial_dataloaders",
     "plain",
     "rebuild_loaders",
     "sample_key",
@@ -316,4 +337,5 @@ __all__ = [
     "undescribable_loaders",
     "uniform",
     "untar_data",
+    "weighted_dataloaders",
 ]

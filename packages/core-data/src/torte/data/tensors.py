@@ -161,10 +161,6 @@ class TensorBase(Tensor):
         """Format as a plain tensor: scalars take number formats."""
         return format(plain(self), format_spec)
 
-    def show(self, ctx: Any = None, **kwargs: Any) -> Any:
-        """Show the values as a title on `ctx` (axes, a Series, or print them)."""
-        return show_title(str(plain(self).tolist()), ctx=ctx, **{**self._show_args, **kwargs})
-
 
 def _rebuild(source: Tensor, cls: type, metadata: dict[str, Any], requires_grad: bool) -> Any:
     """The semantic tensor that `TensorBase.__reduce_ex__` took apart."""
@@ -356,6 +352,10 @@ class TensorRegression(TensorBase):
     """Numbers to predict: floating point."""
 
     _show_args = {"label": "target"}  # noqa: RUF012
+
+    def show(self, ctx: Any = None, **kwargs: Any) -> Any:
+        """Show the values as a title on `ctx` (axes, a Series, or print them)."""
+        return show_title(str(plain(self).tolist()), ctx=ctx, **{**self._show_args, **kwargs})
 
 
 class TitledTensorScalar(TensorBase):

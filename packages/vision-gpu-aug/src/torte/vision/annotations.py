@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torte.data.tensors import TensorBBox, TensorMultiCategory, plain
+from torte.data.tensors import plain
 
 __all__ = ["AnnotationError", "bb_pad", "clip_remove_empty", "get_annotations"]
 
@@ -124,6 +124,6 @@ def bb_pad(samples: Sequence[tuple[Any, ...]], pad_idx: int = 0) -> list[tuple[A
     ]
 
 
-def _padded(values: TensorBBox | TensorMultiCategory, length: int, value: float) -> Tensor:
+def _padded(values: Tensor, length: int, value: float) -> Tensor:
     missing = values.new_full((length - len(values), *values.shape[1:]), value)
     return torch.cat([values, missing])

@@ -9,7 +9,7 @@ from torte.data.images import PILBase, PILImage, PILMask
 from torte.data.numeric import IntToFloatTensor
 from torte.data.tensors import TensorBBox, TensorPoint
 from torte.vision.annotations import bb_pad
-from torte.vision.target_tfms import AddMaskCodes, PointScaler
+from torte.vision.target_tfms import AddMaskCodes, CheckMask, PointScaler
 
 __all__ = ["BBoxBlock", "BBoxLblBlock", "ImageBlock", "MaskBlock", "PointBlock"]
 
@@ -36,7 +36,8 @@ def MaskBlock(  # noqa: N802
             `CrossEntropyLossFlat(axis=1, ignore_index=255)`.
     """
     return TransformBlock(
-        type_tfms=[PILMask.create, AddMaskCodes(codes, div_mask=div_mask, ignore=ignore)],
+        type_tfms=[PILMask.create, CheckMask(codes, div_mask=div_mask, ignore=ignore)],
+        item_tfms=AddMaskCodes(codes),
         batch_tfms=IntToFloatTensor(div_mask=div_mask) if div_mask != 1 else IntToFloatTensor,
     )
 

@@ -272,8 +272,8 @@ def _learner(
     statistics = meta.get("stats") if pretrained else None
     if normalize:
         add_normalization(dls, statistics or built.statistics, n_in)
-    splitter = splitter or meta.get("split") or default_split
-    learn = Learner(dls, built.model, splitter=splitter, **kwargs)
+    chosen: Splitter = splitter or meta.get("split") or default_split
+    learn = Learner(dls, built.model, splitter=chosen, **kwargs)
     if pretrained:
         learn.freeze()
     return learn

@@ -87,7 +87,7 @@ class ImageDataLoaders(DataLoaders):
             item_tfms=item_tfms,
             batch_tfms=batch_tfms,
         )
-        return cls.from_dblock(block, path, path=path, **kwargs)
+        return cls.from_dblock(block, path, path=Path(path), **kwargs)
 
     @classmethod
     def from_path_func(
@@ -122,7 +122,7 @@ class ImageDataLoaders(DataLoaders):
             item_tfms=item_tfms,
             batch_tfms=batch_tfms,
         )
-        return cls.from_dblock(block, list(fnames), path=path, **kwargs)
+        return cls.from_dblock(block, list(fnames), path=Path(path), **kwargs)
 
     @classmethod
     def from_name_func(
@@ -222,7 +222,7 @@ class ImageDataLoaders(DataLoaders):
             item_tfms=item_tfms,
             batch_tfms=batch_tfms,
         )
-        return cls.from_dblock(block, df, path=path, **kwargs)
+        return cls.from_dblock(block, df, path=Path(path), **kwargs)
 
     @classmethod
     def from_csv(
@@ -253,7 +253,7 @@ class ImageDataLoaders(DataLoaders):
         if not file.is_file():
             raise FileNotFoundError(f"no file of labels at {str(file)!r}")
         df = pd.read_csv(file, header=header, delimiter=delimiter, quoting=quoting)
-        return cls.from_df(df, path=path, **kwargs)
+        return cls.from_df(df, path=Path(path), **kwargs)
 
     @classmethod
     def from_lists(
@@ -298,7 +298,7 @@ class ImageDataLoaders(DataLoaders):
             item_tfms=item_tfms,
             batch_tfms=batch_tfms,
         )
-        return cls.from_dblock(block, (files, targets), path=path, **kwargs)
+        return cls.from_dblock(block, (files, targets), path=Path(path), **kwargs)
 
 
 class SegmentationDataLoaders(DataLoaders):
@@ -339,7 +339,7 @@ class SegmentationDataLoaders(DataLoaders):
             item_tfms=item_tfms,
             batch_tfms=batch_tfms,
         )
-        return cls.from_dblock(block, list(fnames), path=path, **kwargs)
+        return cls.from_dblock(block, list(fnames), path=Path(path), **kwargs)
 
 
 def _is_several(columns: Any) -> bool:

@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 
 from torte.data.images import PILMask
-from torte.data.tensors import TensorBBox, TensorImageBase, TensorMask, TensorPoint, plain
+from torte.data.tensors import TensorBase, TensorBBox, TensorImageBase, TensorMask, TensorPoint, plain
 from torte.dispatch import DisplayedTransform, ItemTransform, L, serializable
 
-__all__ = ["AddMaskCodes", "MaskValueError", "PointScaler"]
+__all__ = ["AddMaskCodes", "CheckMask", "MaskValueError", "PointScaler"]
 
 
 class MaskValueError(ValueError):
@@ -19,11 +19,11 @@ class MaskValueError(ValueError):
 
 
 @serializable
-class AddMaskCodes(DisplayedTransform):
-    """Checks the class numbers of masks, and names them when decoding.
+class CheckMask(DisplayedTransform):
+    """Refuses masks with class numbers that mean nothing, and knows what the others mean.
 
     Args:
-        codes: What the class numbers mean, in order; None to check and name nothing.
+        codes: What the class numbers mean, in order; None to check nothing.
         div_mask: What stored values are divided by: 255 for masks stored as 0 and 255.
         ignore: A class number without a code that the loss leaves out (often 255).
     """
@@ -34,7 +34,6 @@ class AddMaskCodes(DisplayedTransform):
         self, codes: Sequence[str] | None = None, div_mask: int = 1, ignore: int | None = None
     ) -> None:
         super().__init__()
-        # Codes often come as an array read from a file.
         self.codes = None if codes is None else [str(code) for code in codes]
         self.div_mask, self.ignore = div_mask, ignore
         if self.codes is not None:
@@ -66,11 +65,23 @@ class AddMaskCodes(DisplayedTransform):
             f"{len(self.codes) - 1}; {remedy}"
         )
 
-    def decodes(self, o: TensorMask) -> TensorMask:
-        """The mask with its codes attached, which `show` takes its colours from."""
-        if self.codes is None:
-            return o
-        return TensorMask(o, codes=list(self.codes))
+
+@serializable
+class AddMaskCodes(DisplayedTransform):
+    """Attaches the codes of the class numbers when a mask is decoded, for its colours and legend.
+
+    Args:
+        codes: What the class numbers mean, in order; None to attach nothing.
+    """
+
+    def __init__(self, codes: Sequence[str] | None = None) -> None:
+        super().__init__()
+        # Codes often come as an array read from a file.
+        self.codes = None if codes is None else [str(code) for code in codes]
+
+    def decodes(self, o: TensorMask) -> TensorBase:
+        """The mask with its codes."""
+        return o if self.codes is None else TensorMask(o, codes=list(self.codes))
 
 
 @serializable

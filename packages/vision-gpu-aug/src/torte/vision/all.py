@@ -1,0 +1,8 @@
+"""Every public name of `torte.vision` and of the layers below it."""
+
+from torte import vision
+from torte.learner import all as learner
+from torte.learner.all import *
+from torte.vision import *
+
+__all__ = sorted({*learner.__all__, *vision.__all__})

@@ -7,7 +7,6 @@ from numbers import Number
 from typing import Annotated, Any, NewType, Optional, Protocol, TypeVar, Union, runtime_checkable
 
 import pytest
-
 from torte.dispatch.annotations import classes_of, positional_parameters
 from torte.dispatch.errors import AnnotationError
 

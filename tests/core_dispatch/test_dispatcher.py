@@ -16,7 +16,6 @@ from numbers import Integral, Number
 from typing import Any
 
 import pytest
-
 from torte.dispatch import (
     AmbiguityError,
     AnnotationError,
@@ -471,7 +470,7 @@ def test_errors_are_not_remembered():
 
 
 def test_classes_made_on_the_fly_do_not_pile_up(monkeypatch):
-    monkeypatch.setattr("torte.dispatch.dispatcher._CACHE_LIMIT", 8)
+    monkeypatch.setattr("torte.dispatch.table._CACHE_LIMIT", 8)
     f = TypeDispatch()
     f.register(object)(lambda x: x)
     references = []

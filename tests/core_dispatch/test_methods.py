@@ -3,7 +3,6 @@
 import pickle
 
 import pytest
-
 from torte.dispatch import AmbiguityError, NoMatchError, TypeDispatch, typedispatch
 
 
@@ -19,7 +18,7 @@ class Base:
     area = TypeDispatch()
 
     @area.register
-    def _(this, x: int):  # noqa: N805 (any name will do)
+    def _(this, x: int):
         return this, "area"
 
     @typedispatch

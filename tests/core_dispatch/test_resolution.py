@@ -6,7 +6,6 @@ from itertools import product
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from torte.dispatch import AmbiguityError, NoMatchError, TypeDispatch
 
 
@@ -15,7 +14,9 @@ def hierarchies(draw):
     """Random classes, some of them ABCs with registered subclasses."""
     classes = []
     for number in range(draw(st.integers(2, 7))):
-        parents = draw(st.lists(st.sampled_from(classes), max_size=2, unique=True)) if classes else []
+        parents = (
+            draw(st.lists(st.sampled_from(classes), max_size=2, unique=True)) if classes else []
+        )
         meta = draw(st.sampled_from([type, type, abc.ABCMeta]))
         try:
             cls = (abc.ABCMeta if any(type(p) is abc.ABCMeta for p in parents) else meta)(
@@ -52,7 +53,9 @@ def tables(draw):
 def place(cls, given):
     if cls in given.__mro__:
         return given.__mro__.index(cls)
-    return max(n for n, c in enumerate(given.__mro__) if c is not object and issubclass(c, cls)) + 0.5
+    return (
+        max(n for n, c in enumerate(given.__mro__) if c is not object and issubclass(c, cls)) + 0.5
+    )
 
 
 def nearest(classes, given):

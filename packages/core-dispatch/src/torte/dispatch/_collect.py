@@ -66,7 +66,10 @@ class TransformTable(TypeDispatch[..., Any]):
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         if instance is None:
             return self
-        table = instance._tables[METHODS.index(self.__name__)]
+        place = METHODS.index(self.__name__)
+        # `super().encodes` asks the table of a base class, which the object's own is not.
+        is_asked_for = type(instance)._tables[place] is self
+        table = instance._tables[place] if is_asked_for else self
         return MethodType(table, instance) if table.takes_self else table
 
     def __set__(self, instance: Any, value: Any) -> None:

@@ -6,14 +6,10 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from torte.dispatch.callables import unwrap
 from torte.dispatch.errors import AnnotationError, UnresolvedNameError
 
-__all__ = ["Scope", "calling_frame", "unwrap"]
-
-
-def unwrap(function: Any) -> Any:
-    """Return the function in a static or class method, and anything else as it is."""
-    return function.__func__ if isinstance(function, (staticmethod, classmethod)) else function
+__all__ = ["Scope", "calling_frame"]
 
 
 def calling_frame(function: Callable[..., Any], depth: int = 2) -> FrameType | None:

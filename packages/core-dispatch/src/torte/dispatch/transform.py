@@ -36,7 +36,6 @@ What every call goes through:
 import inspect
 from abc import get_cache_token
 from collections.abc import Callable
-from types import FunctionType
 from typing import Any, ClassVar, Self
 
 from torte.dispatch._collect import METHODS, TransformMeta, TransformTable
@@ -73,7 +72,7 @@ _AS_IT_IS = type(None)  # target: whatever comes back
 
 def _target_of(implementation: Implementation) -> Any:
     """Return what the result is cast to: `_KEEP`, `_AS_IT_IS` or a class."""
-    function, annotation = implementation.function, implementation.returns
+    function, annotation = inspect.unwrap(implementation.function), implementation.returns
     if isinstance(function, type) or isinstance(getattr(function, "__self__", None), type):
         return _AS_IT_IS  # int(x), Path(x), Path.from_uri(x): the class called is the type wanted
     if annotation is inspect.Signature.empty or annotation is Self:
@@ -193,8 +192,7 @@ class Transform(metaclass=TransformMeta):
         except NoMatchError:
             return None
         function = implementation.function
-        binds = table.takes_self and isinstance(function, FunctionType)
-        return function(self, given) if binds else function(given)
+        return function(self, given) if table.takes_self else function(given)
 
     def _run(self, table: TransformTable, x: Any, kwargs: dict[str, Any]) -> Any:
         if table._token is not None and table._token != get_cache_token():
@@ -239,9 +237,7 @@ class Transform(metaclass=TransformMeta):
             except NoMatchError:
                 plan = _NOTHING
             else:
-                # A class or built-in in a class body is no method: it is not given the transform.
-                binds = table.takes_self and isinstance(found.function, FunctionType)
-                plan = (found.function, binds, _target_of(found))
+                plan = (found.function, table.takes_self, _target_of(found))
         if len(plans) >= _PLANS_LIMIT:
             plans.clear()
         plans[cls] = plan

@@ -1,1 +1,35 @@
-"""torte.tabular."""
+"""Tables: frames in, strong models out."""
+
+from torte.tabular.columns import cont_cat_split, df_shrink
+from torte.tabular.dates import add_cyclic_datepart, add_datepart, add_elapsed_times, make_date
+from torte.tabular.learner import TabularLearner, create_tabular_model, tabular_learner
+from torte.tabular.loader import TabDataLoader, TabularDataLoaders
+from torte.tabular.model import TabularModel, emb_sz_rule, get_emb_sz, tabular_config
+from torte.tabular.procs import Categorify, FillMissing, FillStrategy, TabularProc
+from torte.tabular.table import Tabular, TabularPandas
+from torte.tabular.vocabulary import ColumnVocabulary
+
+__all__ = [
+    "Categorify",
+    "ColumnVocabulary",
+    "FillMissing",
+    "FillStrategy",
+    "TabDataLoader",
+    "Tabular",
+    "TabularDataLoaders",
+    "TabularLearner",
+    "TabularModel",
+    "TabularPandas",
+    "TabularProc",
+    "add_cyclic_datepart",
+    "add_datepart",
+    "add_elapsed_times",
+    "cont_cat_split",
+    "create_tabular_model",
+    "df_shrink",
+    "emb_sz_rule",
+    "get_emb_sz",
+    "make_date",
+    "tabular_config",
+    "tabular_learner",
+]

@@ -1,0 +1,65 @@
+"""Helpers that look at the columns of a frame."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torte.tabular.frames import as_frame
+
+__all__ = ["cont_cat_split", "df_shrink"]
+
+
+def cont_cat_split(
+    df: Any, max_card: int = 20, dep_var: str | Sequence[str] | None = None
+) -> tuple[list[str], list[str]]:
+    """Sort a frame's columns into continuous and categorical ones.
+
+    Args:
+        df: A frame.
+        max_card: Integer columns with more distinct values than this are continuous; floats always.
+        dep_var: Target columns, which are left out.
+
+    Returns:
+        Names of the continuous columns, names of the categorical columns.
+    """
+    frame = as_frame(df)
+    targets = [dep_var] if isinstance(dep_var, str) else list(dep_var or ())
+    continuous, categorical = [], []
+    for name in frame.columns:
+        if name in targets:
+            continue
+        kind = frame[name].dtype
+        many = kind.is_integer() and frame[name].n_unique() > max_card
+        (continuous if kind.is_float() or many else categorical).append(name)
+    return continuous, categorical
+
+
+def df_shrink(
+    df: Any, skip: Sequence[str] = (), obj2cat: bool = True, int2uint: bool = False
+) -> Any:
+    """Return a pandas frame in the smallest types that hold its values.
+
+    Args:
+        df: A pandas frame; it is not changed.
+        skip: Columns to leave as they are.
+        obj2cat: Whether text becomes categorical.
+        int2uint: Whether integers that are never negative become unsigned.
+    """
+    import pandas as pd
+
+    shrunk = df.copy()
+    for name in df.columns:
+        if name in skip:
+            continue
+        values = df[name]
+        if pd.api.types.is_bool_dtype(values):
+            continue
+        if pd.api.types.is_integer_dtype(values):
+            unsigned = int2uint and values.min() >= 0
+            shrunk[name] = pd.to_numeric(values, downcast="unsigned" if unsigned else "integer")
+        elif pd.api.types.is_float_dtype(values):
+            shrunk[name] = values.astype("float32")
+        elif obj2cat and (
+            pd.api.types.is_object_dtype(values) or pd.api.types.is_string_dtype(values)
+        ):
+            shrunk[name] = values.astype("category")
+    return shrunk

@@ -1,0 +1,206 @@
+"""Loading tables: a batch is one index into contiguous tensors, with no work per row."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torte.data.data_loaders import DataLoaders
+from torte.data.display import display_df
+from torte.data.splitters import RandomSplitter
+from torte.data.tfmd_loader import TfmdDL
+from torte.dispatch import L
+from torte.tabular.frames import as_frame
+from torte.tabular.table import Tabular, TabularPandas
+
+__all__ = ["TabDataLoader", "TabularDataLoaders"]
+
+
+class TabDataLoader(TfmdDL):
+    """Batches of a processed table: (codes, numbers) or (codes, numbers, targets).
+
+    Args:
+        dataset: The table.
+        bs: Rows in a batch.
+        shuffle: A new order for each pass.
+        num_workers: Workers only cost time here; kept for the interface.
+        **kwargs: More for `TfmdDL`.
+    """
+
+    def __init__(
+        self,
+        dataset: Tabular,
+        bs: int = 64,
+        shuffle: bool = False,
+        num_workers: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        self.tensors, self.target_type = self._tensors_of(dataset)
+        kwargs["n_inp"] = 2 if dataset.with_cont else 1
+        super().__init__(dataset, bs=bs, shuffle=shuffle, num_workers=num_workers, **kwargs)
+
+    def _tensors_of(self, table: Tabular) -> tuple[list[Tensor], type[Tensor] | None]:
+        """Return the whole table as tensors, and the semantic type of its targets."""
+        codes, numbers = (torch.from_numpy(part) for part in table.arrays())
+        tensors = [codes, numbers] if table.with_cont else [codes]
+        if not table.has_targets:
+            return tensors, None
+        return [*tensors, table.target.tensor(table.frame)], table.target.type
+
+    def create_items(self, samps: Any) -> Any:
+        """Leave the rows' numbers as they are: the batch is taken in one go."""
+        return samps
+
+    def do_batch(self, b: Any) -> tuple[Tensor, ...]:
+        """Take the rows of these numbers out of the table."""
+        first, last = b[0], b[-1]
+        if last - first + 1 == len(b) and (not self.shuffle or len(b) == 1):
+            taken = [tensor[first : last + 1] for tensor in self.tensors]
+        else:
+            rows = torch.as_tensor(b)
+            taken = [tensor[rows] for tensor in self.tensors]
+        if self.target_type is not None:
+            taken[-1] = taken[-1].as_subclass(self.target_type)
+        return tuple(taken)
+
+    def new(self, dataset: Any = None, cls: type | None = None, **kwargs: Any) -> Any:
+        """Make a loader like this one of another table, or of a frame, which is processed first."""
+        if dataset is not None and not isinstance(dataset, Tabular):
+            dataset = self.dataset.new(dataset)
+            dataset.process()
+        return super().new(dataset, cls, **kwargs)
+
+    # -- looking -----------------------------------------------------------------------------------
+
+    def decoded_frame(self, b: Sequence[Tensor], max_n: int = 10) -> Any:
+        """Return the first rows of a batch as a frame of what went in."""
+        return self.dataset.of_batch([part[:max_n].cpu() for part in b]).decode().items
+
+    def decode_batch(self, b: Any, max_n: int = 9, full: bool = True) -> L:
+        """Return the first rows of a batch, decoded, as dictionaries."""
+        frame = as_frame(self.decoded_frame(b, max_n))
+        return L(frame.iter_rows(named=True))
+
+    def show_batch(self, b: Any = None, max_n: int = 10, **kwargs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Show rows of a batch as a table."""
+        display_df(_for_pandas(self.decoded_frame(self.one_batch() if b is None else b, max_n)))
+
+    def show_results(self, b: Any, out: Any, max_n: int = 10, **kwargs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Show rows of a batch with what a model made of them, in columns `<target>_pred`."""
+        frame = _for_pandas(self.decoded_frame(b, max_n))
+        inputs = list(b[: self.n_inp])
+        predicted = _for_pandas(self.decoded_frame([*inputs, torch.as_tensor(out)], max_n))
+        for name in self.dataset.y_names:
+            frame[f"{name}_pred"] = predicted[name]
+        display_df(frame)
+
+
+def _for_pandas(native: Any) -> Any:
+    """Return a small frame as pandas, which knows how to show itself in a notebook."""
+    import pandas as pd
+
+    return (
+        native
+        if isinstance(native, pd.DataFrame)
+        else pd.DataFrame(as_frame(native).to_dict(as_series=False))
+    )
+
+
+class TabularDataLoaders(DataLoaders):
+    """Loaders of a table, made in one call from a frame or a file."""
+
+    @classmethod
+    def from_df(
+        cls,
+        df: Any,
+        path: str | Path = ".",
+        procs: Any = None,
+        cat_names: str | Sequence[str] | None = None,
+        cont_names: str | Sequence[str] | None = None,
+        y_names: str | Sequence[str] | None = None,
+        y_block: Any = None,
+        valid_idx: Sequence[int] | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> "TabularDataLoaders":
+        """Make loaders from a frame of pandas, polars, PyArrow or cuDF.
+
+        Args:
+            df: The frame; it is not changed.
+            path: Where models and results are kept.
+            procs: Preparing steps: `[Categorify, FillMissing, Normalize]`.
+            cat_names: Categorical columns; by default found with `cont_cat_split`.
+            cont_names: Continuous columns; likewise.
+            y_names: Target column or columns.
+            y_block: What the targets are; by default numbers where they are numeric.
+            valid_idx: Numbers of the validation rows; by default a random fifth.
+            seed: For the random fifth.
+            **kwargs: For `Tabular.dataloaders`: `bs`, `val_bs`, `device`, …
+        """
+        from torte.tabular.columns import cont_cat_split
+
+        names = [y_names] if isinstance(y_names, str) else list(y_names or ())
+        if cat_names is None and cont_names is None:
+            cont_names, cat_names = cont_cat_split(df, dep_var=names)
+        splits = _splits(len(as_frame(df)), valid_idx, seed)
+        table = TabularPandas(
+            df, procs, cat_names, cont_names, names or None, y_block=y_block, splits=splits
+        )
+        return table.dataloaders(path=path, **kwargs)
+
+    @classmethod
+    def from_csv(
+        cls, csv: str | Path, skipinitialspace: bool = True, **kwargs: Any
+    ) -> "TabularDataLoaders":
+        """Make loaders from a CSV file; see `from_df`.
+
+        Args:
+            csv: The file.
+            skipinitialspace: Whether to drop spaces behind commas.
+            **kwargs: For `from_df`.
+        """
+        import pandas as pd
+
+        return cls.from_df(pd.read_csv(csv, skipinitialspace=skipinitialspace), **kwargs)
+
+    @classmethod
+    def from_parquet(cls, parquet: str | Path, **kwargs: Any) -> "TabularDataLoaders":
+        """Make loaders from a Parquet file that fits in memory; see `from_df`."""
+        import pandas as pd
+
+        return cls.from_df(pd.read_parquet(parquet), **kwargs)
+
+    def test_dl(
+        self, test_items: Any, rm_type_tfms: Any = None, with_labels: bool = False, **kwargs: Any
+    ) -> Any:
+        """Make a loader of new rows, processed with what was learned from the training rows.
+
+        Args:
+            test_items: A frame, or a list of rows (pandas rows or dictionaries).
+            rm_type_tfms: Not used for tables.
+            with_labels: Whether to take the targets along.
+            **kwargs: For the new loader.
+        """
+        like = self.loaders[min(1, len(self.loaders) - 1)]
+        table = like.dataset.new(_frame_of(test_items), with_labels=with_labels)
+        table.process()
+        return like.new(table, **{"shuffle": False, "drop_last": False, **kwargs})
+
+
+def _splits(n_rows: int, valid_idx: Sequence[int] | None, seed: int | None) -> Any:
+    """Return the training and the validation rows."""
+    if valid_idx is None:
+        return RandomSplitter(seed=seed)(range(n_rows))
+    chosen = set(map(int, valid_idx))
+    return [row for row in range(n_rows) if row not in chosen], list(valid_idx)
+
+
+def _frame_of(items: Any) -> Any:
+    """Return rows given one by one as a frame."""
+    if not isinstance(items, list | tuple):
+        return items
+    import pandas as pd
+
+    return pd.DataFrame([dict(item) for item in items])

@@ -1,0 +1,239 @@
+"""Procs: transforms that prepare a whole table, fitted on its training rows.
+
+    FillMissing (order 0) → Categorify (1) → Normalize (2)
+
+`setup` learns from the training rows, the call changes a `Tabular` in place, `decode` undoes it,
+and `state` gives what was learned as JSON. Write one like any other transform:
+
+    class Log(TabularProc):
+        order = 1.5
+        def encodes(self, to: Tabular) -> None:
+            to.set_columns({name: np.log1p(to.numbers(name)) for name in to.cont_names})
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from torte.data.numeric import Normalize
+from torte.dispatch import InplaceTransform, L, serializable
+from torte.tabular.frames import column, numbers
+from torte.tabular.table import Tabular
+from torte.tabular.vocabulary import ColumnVocabulary
+
+__all__ = ["Categorify", "FillMissing", "FillStrategy", "TabularProc"]
+
+
+class TabularProc(InplaceTransform):
+    """A step of preparing a table: `setups` learns, `encodes` changes, `decodes` changes back."""
+
+
+@serializable("torte.tabular.Categorify")
+class Categorify(TabularProc):
+    """Categories to codes: 0 for a missing value, 1 to n for the values of the training rows.
+
+    Values that training did not show get code n + 1. Whatever type a column has later, its values
+    are matched by value (see `ColumnVocabulary`).
+
+    Attributes:
+        classes: The vocabulary of each categorical column; `#na#` first, `#unknown#` last.
+    """
+
+    order = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.classes: dict[str, ColumnVocabulary] = {}
+
+    def setups(self, to: Tabular) -> None:
+        """Learn the values of every categorical column."""
+        self.classes = {
+            name: ColumnVocabulary.fitted(column(to.frame, name)) for name in to.cat_names
+        }
+
+    def encodes(self, to: Tabular) -> None:
+        """Replace values by codes (int64)."""
+        to.set_columns(
+            {name: self.classes[name].encode(column(to.frame, name)) for name in self.classes}
+        )
+
+    def decodes(self, to: Tabular) -> None:
+        """Replace codes by values: missing ones by None, unknown ones by `#unknown#`."""
+        to.set_columns(
+            {
+                name: vocabulary.decode(to.frame[name].to_numpy())
+                for name, vocabulary in self.classes.items()
+            }
+        )
+
+    def config(self) -> dict[str, Any]:
+        """Nothing: all there is was learned."""
+        return {}
+
+    def state(self) -> dict[str, Any]:
+        """The values of each column in the order of their codes."""
+        return {"classes": {name: words.to_json() for name, words in self.classes.items()}}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take vocabularies as `state` gave them."""
+        self.classes = {
+            name: ColumnVocabulary.from_json(values) for name, values in state["classes"].items()
+        }
+
+
+class FillStrategy:
+    """Ways to find what to put in the place of missing numbers, for `FillMissing`."""
+
+    median: Literal["median"] = "median"
+    constant: Literal["constant"] = "constant"
+    mode: Literal["mode"] = "mode"
+
+
+@serializable("torte.tabular.FillMissing")
+class FillMissing(TabularProc):
+    """Fills missing numbers, and says in columns of their own where it did.
+
+    A column with missing values in the training rows gets an indicator `<name>_na` among the
+    categorical columns. One that has none there but some later is filled all the same, without an
+    indicator, from which the model could not have learned.
+
+    Args:
+        fill_strategy: `median`, `mode` (the commonest value, the least of several) or `constant`.
+        add_col: Whether to add indicator columns.
+        fill_vals: For `constant`: the number for each column; 0 for those not named.
+
+    Attributes:
+        na_dict: What each continuous column is filled with.
+        indicators: The columns that have an indicator.
+    """
+
+    order = 0
+
+    def __init__(
+        self,
+        fill_strategy: str = FillStrategy.median,
+        add_col: bool = True,
+        fill_vals: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__()
+        fill_strategy = getattr(fill_strategy, "__name__", fill_strategy)
+        if fill_strategy not in ("median", "constant", "mode"):
+            raise ValueError(
+                f"fill_strategy {fill_strategy!r}: there are 'median', 'constant' and 'mode'"
+            )
+        self.fill_strategy, self.add_col = fill_strategy, add_col
+        self.fill_vals = dict(fill_vals or {})
+        self.na_dict: dict[str, float] = {}
+        self.indicators: list[str] = []
+
+    @property
+    def added_names(self) -> list[str]:
+        """Names of the indicator columns."""
+        return [f"{name}_na" for name in self.indicators]
+
+    def setups(self, to: Tabular) -> None:
+        """Learn what to fill each continuous column with, and which ones need an indicator."""
+        self.na_dict, self.indicators = {}, []
+        for name in to.cont_names:
+            values = numbers(column(to.frame, name))
+            missing = np.isnan(values)
+            self.na_dict[name] = self._fill_value(name, values[~missing])
+            if missing.any():
+                self.indicators.append(name)
+
+    def _fill_value(self, name: str, present: np.ndarray) -> float:
+        """Return what stands for a missing value of a column."""
+        if self.fill_strategy == "constant":
+            return float(self.fill_vals.get(name, 0.0))
+        if not len(present):
+            raise ValueError(
+                f"column {name!r} has no value at all in the training rows: leave it out of "
+                "cont_names, or use FillMissing(fill_strategy='constant')"
+            )
+        if self.fill_strategy == "median":
+            return float(np.median(present))
+        values, counts = np.unique(present, return_counts=True)
+        return float(values[counts.argmax()])
+
+    def encodes(self, to: Tabular) -> None:
+        """Fill, and add the indicators (True where a value was missing)."""
+        columns: dict[str, np.ndarray] = {}
+        for name, fill in self.na_dict.items():
+            values = numbers(column(to.frame, name))
+            missing = np.isnan(values)
+            if self.add_col and name in self.indicators:
+                columns[f"{name}_na"] = missing
+            if missing.any():
+                columns[name] = np.where(missing, fill, values)
+        to.set_columns(columns)
+        if self.add_col:
+            # A new list: tables share theirs until one of them needs another.
+            new = [name for name in self.added_names if name not in to.cat_names]
+            to.cat_names = to.cat_names + L(new)
+
+    def decodes(self, to: Tabular) -> None:
+        """Put missing values back where the indicators say so, and drop the indicators."""
+        there = [name for name in self.indicators if f"{name}_na" in to.frame.columns]
+        columns: dict[str, np.ndarray] = {}
+        for name in there:
+            filled = numbers(to.frame[f"{name}_na"]) == 1
+            columns[name] = np.where(filled, np.nan, numbers(to.frame[name]))
+        to.set_columns(columns)
+        added = [f"{name}_na" for name in there]
+        to.frame = to.frame.drop(added)
+        to.cat_names = L(name for name in to.cat_names if name not in added)
+
+    def state(self) -> dict[str, Any]:
+        """The fills and the columns with an indicator."""
+        return {"na_dict": self.na_dict, "indicators": self.indicators}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take what `state` gave."""
+        self.na_dict, self.indicators = dict(state["na_dict"]), list(state["indicators"])
+
+
+# Normalize, which images know already, learns about tables: the paper's way to extend a transform.
+
+
+@Normalize
+def setups(self: Normalize, to: Tabular) -> None:
+    """Learn mean and standard deviation of every continuous column, computed in float64."""
+    columns = [numbers(column(to.frame, name)) for name in to.cont_names]
+    self.mean = torch.tensor([np.nanmean(values) for values in columns], dtype=torch.float32)
+    self.std = torch.tensor([np.nanstd(values) + 1e-7 for values in columns], dtype=torch.float32)
+
+
+def _statistics(self: Normalize, to: Tabular) -> list[tuple[str, float, float]]:
+    """Return name, mean and standard deviation of each continuous column."""
+    if self.mean is None or self.std is None:
+        raise ValueError("Normalize was not set up: it learns from the training rows of a table")
+    return list(zip(to.cont_names, self.mean.tolist(), self.std.tolist(), strict=True))
+
+
+@Normalize
+def encodes(self: Normalize, to: Tabular) -> None:
+    """Subtract each column's mean and divide by its standard deviation."""
+    to.set_columns(
+        {
+            name: (numbers(column(to.frame, name)) - mean) / std
+            for name, mean, std in _statistics(self, to)
+        }
+    )
+
+
+@Normalize
+def decodes(self: Normalize, to: Tabular) -> None:
+    """Multiply each column by its standard deviation and add its mean."""
+    to.set_columns(
+        {
+            name: _in_six_digits(numbers(column(to.frame, name)) * std + mean, abs(mean) + std)
+            for name, mean, std in _statistics(self, to)
+        }
+    )
+
+
+def _in_six_digits(values: np.ndarray, scale: float) -> np.ndarray:
+    """Round to what float32 holds of numbers of this scale, so that 23 comes back as 23."""
+    return np.round(values, 6 - int(np.floor(np.log10(scale))))

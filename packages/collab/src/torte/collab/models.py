@@ -1,0 +1,127 @@
+"""Models of ratings: the dot product of factors with biases, and the neural variant.
+
+Koren, Bell and Volinsky, "Matrix Factorization Techniques for Recommender Systems", IEEE Computer
+42(8), 2009.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from torte.dispatch import serializable
+from torte.learner.layers import Embedding, sigmoid_range
+from torte.tabular.model import TabularModel
+
+__all__ = ["EmbeddingDotBias", "EmbeddingNN"]
+
+
+@serializable("torte.collab.EmbeddingDotBias")
+class EmbeddingDotBias(nn.Module):
+    """A rating as the dot product of a user's and an item's factors, plus a bias of each.
+
+    Shape:
+        Codes of (rows, 2), user and item, in; ratings of (rows,) out. Code 0 stands for a missing
+        id and the last code for one that training did not show: its factors and bias start at zero
+        and are never trained, so that an unknown user is the average one.
+
+    Args:
+        n_factors: Number of factors.
+        n_users: Number of codes of users.
+        n_items: Number of codes of items.
+        y_range: Lower and upper end of a sigmoid on the ratings.
+    """
+
+    def __init__(
+        self,
+        n_factors: int,
+        n_users: int,
+        n_items: int,
+        y_range: tuple[float, float] | None = None,
+    ) -> None:
+        super().__init__()
+        self.y_range = None if y_range is None else (float(y_range[0]), float(y_range[1]))
+        self.u_weight = Embedding(n_users, n_factors)
+        self.i_weight = Embedding(n_items, n_factors)
+        self.u_bias = Embedding(n_users, 1)
+        self.i_bias = Embedding(n_items, 1)
+        for table in (self.u_weight, self.i_weight, self.u_bias, self.i_bias):
+            nn.init.zeros_(table.weight.data[-1])
+        self.classes: Mapping[str, Sequence[Any]] = {}
+        self.user, self.item = "", ""
+
+    @classmethod
+    def from_classes(
+        cls,
+        n_factors: int,
+        classes: Mapping[str, Sequence[Any]],
+        user: str | None = None,
+        item: str | None = None,
+        y_range: tuple[float, float] | None = None,
+    ) -> "EmbeddingDotBias":
+        """Make a model for vocabularies of users and items, which it then knows by name.
+
+        Args:
+            n_factors: Number of factors.
+            classes: The vocabulary of each column.
+            user: Which column holds users; by default the first.
+            item: Which column holds items; by default the second.
+            y_range: Range of the ratings.
+        """
+        names = list(classes)
+        user, item = user or names[0], item or names[1]
+        model = cls(n_factors, len(classes[user]), len(classes[item]), y_range=y_range)
+        model.classes, model.user, model.item = classes, user, item
+        return model
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Predict the ratings of pairs of codes."""
+        users, items = x[:, 0], x[:, 1]
+        dot = (self.u_weight(users) * self.i_weight(items)).sum(dim=1)
+        rating = dot + self.u_bias(users).squeeze(1) + self.i_bias(items).squeeze(1)
+        return rating if self.y_range is None else sigmoid_range(rating, *self.y_range)
+
+    def _codes(self, names: Any, is_item: bool) -> Tensor:
+        """Return the codes of users or items given by name.
+
+        Raises:
+            KeyError: A name is not in the vocabulary.
+        """
+        column = self.item if is_item else self.user
+        if column not in self.classes:
+            raise KeyError("this model knows no names: make it with EmbeddingDotBias.from_classes")
+        vocabulary = self.classes[column]
+        known = {name: code for code, name in enumerate(vocabulary)}
+        asked = [names] if isinstance(names, str) or not hasattr(names, "__iter__") else list(names)
+        missing = [name for name in asked if name not in known]
+        if missing:
+            kind = "items" if is_item else "users"
+            raise KeyError(f"no {kind} of these names in training: {missing[:10]}")
+        return torch.tensor([known[name] for name in asked], device=self.u_weight.weight.device)
+
+    def bias(self, arr: Any, is_item: bool = True) -> Tensor:
+        """Return the biases of items (or users) given by name, on the CPU: (names,)."""
+        table = self.i_bias if is_item else self.u_bias
+        return table(self._codes(arr, is_item)).squeeze(1).detach().cpu()
+
+    def weight(self, arr: Any, is_item: bool = True) -> Tensor:
+        """Return the factors of items (or users) given by name, on the CPU: (names, n_factors)."""
+        table = self.i_weight if is_item else self.u_weight
+        return table(self._codes(arr, is_item)).detach().cpu()
+
+
+@serializable("torte.collab.EmbeddingNN")
+class EmbeddingNN(TabularModel):
+    """A rating by linear blocks on the embeddings of user and item, and of side columns.
+
+    Args:
+        emb_szs: (number of codes, size) of each categorical column.
+        layers: Sizes of the hidden layers.
+        **kwargs: Passed on to `TabularModel`.
+    """
+
+    def __init__(
+        self, emb_szs: Sequence[tuple[int, int]], layers: Sequence[int], **kwargs: Any
+    ) -> None:
+        super().__init__(emb_szs=emb_szs, n_cont=0, out_sz=1, layers=layers, **kwargs)

@@ -1,0 +1,135 @@
+"""The dropouts of AWD-LSTM: on activations over time, on embeddings by word, on recurrent weights.
+
+Merity, Keskar and Socher, "Regularizing and Optimizing LSTM Language Models", 2017,
+https://arxiv.org/abs/1708.02182.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["EmbeddingDropout", "RNNDropout", "WeightDroppedLSTM", "dropout_mask"]
+
+
+def dropout_mask(x: Tensor, size: tuple[int, ...] | list[int], p: float) -> Tensor:
+    """Return a dropout mask of this size, of the type and on the device of `x`.
+
+    Entries are 0 with probability `p` and 1 / (1 - p) otherwise; for `p` = 1 all are 0.
+    """
+    keep = 1.0 - p
+    mask = x.new_empty(size).bernoulli_(keep)
+    return mask.div_(keep) if keep > 0 else mask
+
+
+class RNNDropout(nn.Module):
+    """Dropout whose mask is the same at every step of a sequence (variational dropout).
+
+    Shape:
+        (batch, steps, features) in and out; one mask of (batch, 1, features) a call.
+
+    Args:
+        p: Probability that a feature is dropped, for all steps of a sequence at once.
+    """
+
+    def __init__(self, p: float = 0.5) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drop features of `x`, in training only."""
+        if not self.training or self.p == 0.0:
+            return x
+        return x * dropout_mask(x, (x.size(0), 1, *x.shape[2:]), self.p)
+
+    def extra_repr(self) -> str:
+        """Show the probability."""
+        return f"p={self.p}"
+
+
+class EmbeddingDropout(nn.Module):
+    """An embedding from which whole words are dropped, each everywhere in the batch.
+
+    Args:
+        emb: The embedding; its weight stays the only parameter.
+        embed_p: Probability that a word is dropped.
+    """
+
+    def __init__(self, emb: nn.Embedding, embed_p: float) -> None:
+        super().__init__()
+        self.emb = emb
+        self.embed_p = embed_p
+
+    def forward(self, words: Tensor, scale: float | None = None) -> Tensor:
+        """Look up words: integers of any shape become vectors in one more dimension."""
+        vectors = F.embedding(words, self.emb.weight, self.emb.padding_idx)
+        if self.training and self.embed_p > 0.0:
+            # Scaling what was looked up is scaling the rows of the matrix, without a copy of it.
+            rows = dropout_mask(self.emb.weight, (self.emb.num_embeddings, 1), self.embed_p)
+            vectors = vectors * F.embedding(words, rows)
+        return vectors if scale is None else vectors * scale
+
+
+class WeightDroppedLSTM(nn.LSTM):
+    """A one-layer batch-first LSTM whose recurrent weights are dropped out anew at each call.
+
+    The dropped weights are made beside the others in one block of memory in the order that cuDNN
+    wants, so that it need not gather them again at every call
+    (https://github.com/pytorch/pytorch/issues/24155); the parameters themselves stay as they are,
+    so that optimizers, checkpoints and tied weights see an ordinary LSTM.
+
+    Args:
+        input_size: Features a step.
+        hidden_size: Features of the state.
+        weight_p: Probability that a recurrent weight is dropped, in training.
+        bidirectional: Whether a second LSTM reads the sequence backwards.
+    """
+
+    def __init__(
+        self, input_size: int, hidden_size: int, weight_p: float = 0.0, bidirectional: bool = False
+    ) -> None:
+        super().__init__(input_size, hidden_size, batch_first=True, bidirectional=bidirectional)
+        self.weight_p = weight_p
+
+    def _dropped_weights(self) -> list[Tensor]:
+        """Return all weights, the recurrent ones with dropout, as views of one block of memory."""
+        names = [name for group in self._all_weights for name in group]
+        dropped: list[Tensor] = []
+        for name in names:
+            weight = getattr(self, name)
+            is_recurrent = name.startswith("weight_hh")
+            dropped.append(F.dropout(weight, self.weight_p) if is_recurrent else weight)
+        # cuDNN's order: the matrices of all directions, then the biases of all directions.
+        order = sorted(range(len(names)), key=lambda position: names[position].startswith("bias"))
+        block = torch.cat([dropped[position].flatten() for position in order])
+        pieces = block.split([dropped[position].numel() for position in order])
+        weights = list(dropped)
+        for position, piece in zip(order, pieces, strict=True):
+            weights[position] = piece.view_as(dropped[position])
+        return weights
+
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Run the sequences of (batch, steps, features) from a state, zero where none is given."""
+        if not self.training or self.weight_p == 0.0:
+            return super().forward(input, hx)
+        if hx is None:
+            directions = 2 if self.bidirectional else 1
+            zeros = input.new_zeros(directions, input.size(0), self.hidden_size)
+            hx = (zeros, zeros)
+        output, state, cell = torch.lstm(
+            input,
+            hx,
+            self._dropped_weights(),
+            self.bias,
+            self.num_layers,
+            0.0,
+            self.training,
+            self.bidirectional,
+            self.batch_first,
+        )
+        return output, (state, cell)
+
+    def extra_repr(self) -> str:
+        """Show the sizes and the probability."""
+        return f"{super().extra_repr()}, weight_p={self.weight_p}"

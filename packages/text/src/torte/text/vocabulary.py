@@ -1,0 +1,123 @@
+"""Tokens to numbers and back."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from torte.data.tensors import TensorBase
+from torte.dispatch import L, Transform, serializable
+from torte.text.rules import PAD, SPECIAL_TOKENS, UNK
+
+__all__ = ["Numericalize", "TensorText", "make_vocab"]
+
+FILLER = "xxfake"
+
+
+class TensorText(TensorBase):
+    """Token numbers: int64 of (steps,) or (batch, steps)."""
+
+
+def make_vocab(
+    count: Mapping[str, int],
+    min_freq: int = 3,
+    max_vocab: int = 60000,
+    special_toks: Sequence[str] | None = None,
+) -> list[str]:
+    """Make a vocabulary of the commonest tokens.
+
+    Args:
+        count: How often each token occurs.
+        min_freq: Rarer tokens are left out.
+        max_vocab: The most tokens, special ones included.
+        special_toks: Tokens that come first, whether they occur or not; by default torte's.
+
+    Returns:
+        The special tokens, then the others, commonest first (those as common as one another in the
+        order of `count`), then `xxfake` up to a multiple of 8, which is what matrix units like.
+    """
+    special = list(SPECIAL_TOKENS if special_toks is None else special_toks)
+    reserved = set(special)
+    common = sorted(count.items(), key=lambda entry: -entry[1])
+    words = [word for word, times in common if times >= min_freq and word not in reserved]
+    vocabulary = special + words[: max(0, max_vocab - len(special))]
+    vocabulary += [FILLER] * (-len(vocabulary) % 8)
+    return vocabulary
+
+
+@serializable("torte.text.Numericalize")
+class Numericalize(Transform):
+    """Tokens to their numbers, and back.
+
+    Args:
+        vocab: The tokens in the order of their numbers; otherwise `setup` makes a vocabulary of the
+            training texts.
+        min_freq: Tokens rarer than this are left out of a vocabulary that is made.
+        max_vocab: The most tokens in it.
+        special_toks: Tokens that come first in it; by default torte's.
+    """
+
+    def __init__(
+        self,
+        vocab: Sequence[str] | None = None,
+        min_freq: int = 3,
+        max_vocab: int = 60000,
+        special_toks: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__()
+        self.min_freq, self.max_vocab, self.special_toks = min_freq, max_vocab, special_toks
+        self.vocab: list[str] | None = None
+        self.o2i: dict[str, int] = {}
+        if vocab is not None:
+            self._take(vocab)
+
+    def _take(self, vocab: Sequence[str]) -> None:
+        """Use a vocabulary."""
+        self.vocab = list(vocab)
+        # The first of equal tokens counts, and fillers stand for nothing.
+        self.o2i = {token: n for n, token in reversed(list(enumerate(vocab))) if token != FILLER}
+        self.unknown = self.o2i.get(UNK)
+
+    def setups(self, items: Iterable[Sequence[str]]) -> None:
+        """Make a vocabulary of lists of tokens, unless there is one."""
+        if self.vocab is None and items is not None:
+            counter = getattr(items, "counter", None)
+            if counter is None:
+                counter = Counter(token for tokens in items for token in tokens)
+            self._take(make_vocab(counter, self.min_freq, self.max_vocab, self.special_toks))
+
+    def encodes(self, o: list | tuple | L) -> TensorText:
+        """Return the numbers of tokens; those that the vocabulary has not become `xxunk`.
+
+        Raises:
+            KeyError: A token is not in the vocabulary, and neither is `xxunk`.
+        """
+        if self.vocab is None:
+            raise RuntimeError("Numericalize has no vocabulary: set it up, or give it one")
+        if self.unknown is None:
+            missing = [token for token in o if token not in self.o2i]
+            if missing:
+                raise KeyError(f"the vocabulary has neither {missing[:5]} nor {UNK!r}")
+        numbers = [self.o2i.get(token, self.unknown) for token in o]
+        return torch.from_numpy(np.array(numbers, dtype=np.int64)).as_subclass(TensorText)
+
+    def decodes(self, o: TensorText) -> L:
+        """Return the tokens of numbers, without padding."""
+        vocab = self.vocab or []
+        return L(token for n in o.tolist() if (token := vocab[n]) != PAD)
+
+    def config(self) -> dict[str, Any]:
+        """How a vocabulary is made."""
+        special = None if self.special_toks is None else list(self.special_toks)
+        return {"min_freq": self.min_freq, "max_vocab": self.max_vocab, "special_toks": special}
+
+    def state(self) -> dict[str, Any]:
+        """The vocabulary."""
+        return {"vocab": self.vocab}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take a vocabulary as `state` gave it."""
+        if state["vocab"] is not None:
+            self._take(state["vocab"])

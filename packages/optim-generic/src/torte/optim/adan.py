@@ -7,13 +7,14 @@ from torch import Tensor
 
 from torte.optim.groups import Params
 from torte.optim.optimizer import Optimizer
+from torte.optim.rules import Weight
 from torte.optim.stats import average_grad, debias, step_stat
 
 __all__ = ["Adan", "adan_step", "average_difference"]
 
 
 def average_difference(
-    p: Tensor,
+    p: Weight,
     diff_mom: float,
     sqr_mom: float,
     previous_grad: Tensor | None = None,
@@ -34,7 +35,7 @@ def average_difference(
 
 
 def adan_step(
-    p: Tensor,
+    p: Weight,
     lr: float,
     mom: float,
     diff_mom: float,

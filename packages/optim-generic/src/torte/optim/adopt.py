@@ -7,6 +7,7 @@ from torch import Tensor
 
 from torte.optim.groups import Params
 from torte.optim.optimizer import Optimizer
+from torte.optim.rules import Weight
 from torte.optim.stats import step_stat
 from torte.optim.steppers import l2_reg
 
@@ -14,7 +15,7 @@ __all__ = ["ADOPT", "adopt_step"]
 
 
 def adopt_step(
-    p: Tensor,
+    p: Weight,
     lr: float,
     mom: float,
     sqr_mom: float,

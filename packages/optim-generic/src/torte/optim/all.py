@@ -3,4 +3,5 @@
 from torte import optim
 from torte.optim import *
 
-__all__ = [*optim.__all__]
+__all__: list[str] = []
+__all__ += optim.__all__

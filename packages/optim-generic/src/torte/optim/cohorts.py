@@ -54,7 +54,7 @@ class Cohort:
         """Whether the parameters are shards (`DTensor`) of larger ones."""
         return hasattr(self.parameters[0], "_local_tensor")
 
-    def local(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+    def local(self, tensors: list[Tensor]) -> list[Tensor]:
         """The tensors as they lie in this process's memory."""
         if not self.sharded:
             return tensors
@@ -147,7 +147,7 @@ def _enlist(
 ) -> None:
     _settle(parameter, state)
     flags = {name: value for name, value in state.items() if isinstance(value, bool)}
-    numbers = {
+    numbers: dict[str, float] = {
         name: value
         for name, value in state.items()
         if isinstance(value, int | float) and name not in flags

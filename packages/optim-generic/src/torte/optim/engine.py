@@ -24,14 +24,16 @@ Engine = Literal["auto", "loop", "foreach", "compiled", "fused"]
 ENGINES: tuple[Engine, ...] = ("auto", "loop", "foreach", "compiled", "fused")
 
 
-# Elements from which on a kernel earns the tenths of a second that its first compilation takes.
-_WORTH_COMPILING = 2**17
+# Elements from which on a kernel earns at once the tenths of a second that compiling takes, and
+# the steps after which it is worth them for fewer elements.
+_WORTH_COMPILING = 2**15
+_PATIENCE = 200
 
 
 class Plan(Protocol):
     """How one cohort is stepped."""
 
-    def run(self, gradients: Sequence[Tensor], values: Mapping[str, Any]) -> dict[str, float]:
+    def run(self, gradients: list[Tensor], values: Mapping[str, Any]) -> dict[str, float]:
         """Take one step; returns the new number-valued state."""
         ...
 
@@ -75,16 +77,20 @@ def _recorded(cohort: Cohort, rules: Sequence[Rule], engine: Engine) -> Recorded
     if engine == "compiled":
         on_cpu = cohort.parameters[0].device.type == "cpu"
         return KernelPlan(cohort, rules) if on_cpu else DynamoPlan(cohort, rules)
-    return KernelPlan(cohort, rules, instead=foreach) if _worth_compiling(cohort) else foreach
+    if not _can_compile(cohort):
+        return foreach
+    patience = 0 if cohort.numel >= _WORTH_COMPILING else _PATIENCE
+    return KernelPlan(cohort, rules, instead=foreach, patience=patience)
 
 
-def _worth_compiling(cohort: Cohort) -> bool:
-    on_cpu = cohort.parameters[0].device.type == "cpu"
-    return on_cpu and cohort.numel >= _WORTH_COMPILING and compiler() is not None
+def _can_compile(cohort: Cohort) -> bool:
+    return cohort.parameters[0].device.type == "cpu" and compiler() is not None
 
 
 def _fused_is_best(cohort: Cohort, rules: Sequence[Rule], values: Mapping[str, Any]) -> bool:
-    return in_one_pass(rules, values) or not _worth_compiling(cohort)
+    """Whether no kernel of our own would do with less memory traffic."""
+    small = cohort.numel < _WORTH_COMPILING
+    return small or in_one_pass(rules, values) or not _can_compile(cohort)
 
 
 def _obstacle(plan: RecordedPlan, values: Mapping[str, Any]) -> str | None:

@@ -163,9 +163,9 @@ class ForeachPlan(RecordedPlan):
         spoils_gradients = any(root == gradient != i for i, root in roots.items())
 
         def execute(
-            gradients: Sequence[Tensor], numbers: Sequence[float], sums: Mapping[str, Tensor]
+            gradients: list[Tensor], numbers: Sequence[float], sums: Mapping[str, Tensor]
         ) -> None:
-            parameters = list(cohort.local(cohort.parameters))
+            parameters = cohort.local(cohort.parameters)
             found = list(map(usable_gradient, parameters, cohort.local(gradients)))
             works = parameters
             if widened:
@@ -175,7 +175,7 @@ class ForeachPlan(RecordedPlan):
             inputs = [works, found]
             for name in program.inputs[2:]:
                 if name in cohort.state_names:
-                    inputs.append(list(cohort.local([state[name] for state in cohort.states])))
+                    inputs.append(cohort.local([state[name] for state in cohort.states]))
                 else:
                     inputs.append([sums[name]] * len(works))
             made = self.compute(program, numbers, inputs)
@@ -204,11 +204,11 @@ class ForeachPlan(RecordedPlan):
                 if result is not works:
                     torch._foreach_copy_(works, result)
             elif name in cohort.state_names:
-                current = list(cohort.local([state[name] for state in cohort.states]))
+                current = cohort.local([state[name] for state in cohort.states])
                 if owned.get(id(result)) != name:
                     torch._foreach_copy_(current, result)
             else:
-                fresh = torch._foreach_clone(result) if id(result) in owned else result
+                fresh = list(torch._foreach_clone(result)) if id(result) in owned else result
                 owned[id(fresh)] = name
                 for state, tensor in zip(cohort.states, _like(cohort, fresh), strict=True):
                     state[name] = tensor
@@ -226,7 +226,7 @@ def _like(cohort: Cohort, tensors: TensorList) -> TensorList:
         torch.zeros_like(parameter, dtype=t.dtype, requires_grad=False)
         for parameter, t in zip(cohort.parameters, tensors, strict=True)
     ]
-    torch._foreach_copy_(list(cohort.local(whole)), tensors)
+    torch._foreach_copy_(cohort.local(whole), tensors)
     return whole
 
 

@@ -21,7 +21,7 @@ from torte.optim.steppers import (
 
 __all__ = ["FusedPlan", "fused_kernel", "in_one_pass"]
 
-Kernel = Callable[["FusedPlan", Sequence[Tensor], Mapping[str, Any]], dict[str, float]]
+Kernel = Callable[["FusedPlan", list[Tensor], Mapping[str, Any]], dict[str, float]]
 
 _DAMPENED = functools.partial(average_grad, dampening=True)
 
@@ -52,13 +52,13 @@ class FusedPlan:
         self.cohort = cohort
         self.parameters = cohort.local(cohort.parameters)
         self.strides = [parameter.stride() for parameter in self.parameters]
-        self.buffers: dict[str, Sequence[Tensor]] = {}
+        self.buffers: dict[str, list[Tensor]] = {}
         first = cohort.parameters[0]
         # One step count serves all: they are of one cohort because their counts agree.
         self.step = torch.zeros((), dtype=torch.float32, device=first.device)
         self.steps = [self.step] * len(cohort.parameters)
 
-    def state(self, name: str) -> Sequence[Tensor]:
+    def state(self, name: str) -> list[Tensor]:
         """The tensors of one state of the whole cohort, made of zeros where there are none."""
         found = self.buffers.get(name)
         if found is None:
@@ -70,14 +70,14 @@ class FusedPlan:
             self.buffers[name] = found
         return found
 
-    def run(self, gradients: Sequence[Tensor], values: Mapping[str, Any]) -> dict[str, float]:
+    def run(self, gradients: list[Tensor], values: Mapping[str, Any]) -> dict[str, float]:
         """Take one step; returns the new number-valued state."""
         if self.cohort.sharded:
             self.parameters = self.cohort.local(self.cohort.parameters)
         return self._kernel(self, _laid_out(self, self.cohort.local(gradients)), values)
 
 
-def _laid_out(plan: FusedPlan, gradients: Sequence[Tensor]) -> Sequence[Tensor]:
+def _laid_out(plan: FusedPlan, gradients: list[Tensor]) -> list[Tensor]:
     for gradient, strides in zip(gradients, plan.strides, strict=True):
         if gradient.is_sparse or gradient.stride() != strides:
             return list(map(usable_gradient, plan.parameters, gradients))
@@ -86,7 +86,7 @@ def _laid_out(plan: FusedPlan, gradients: Sequence[Tensor]) -> Sequence[Tensor]:
 
 def _adam(
     plan: FusedPlan,
-    gradients: Sequence[Tensor],
+    gradients: list[Tensor],
     values: Mapping[str, Any],
     operator: Callable[..., None],
 ) -> dict[str, float]:
@@ -112,7 +112,7 @@ def _adam(
 
 def _sgd(
     plan: FusedPlan,
-    gradients: Sequence[Tensor],
+    gradients: list[Tensor],
     values: Mapping[str, Any],
     nesterov: bool = False,
     decoupled: bool = False,

@@ -145,6 +145,19 @@ class GroupedOptimizer(torch.optim.Optimizer):
             self.state[parameter].update(flags)
         self._structure_changed()
 
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Clear the gradients of all parameters.
+
+        Args:
+            set_to_none: Whether to drop the gradients rather than filling them with zeros.
+        """
+        if not set_to_none:
+            super().zero_grad(set_to_none=False)
+            return
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+
     # -- freezing -------------------------------------------------------------------------------
 
     def freeze_to(self, n: int) -> None:

@@ -31,13 +31,26 @@ class KernelPlan(RecordedPlan):
         cohort: The parameters, in the CPU's memory.
         rules: The rules.
         instead: Prepares programs that the compiler refuses; without it they are an error.
+        patience: Steps that `instead` takes first, so that a short run compiles nothing.
     """
 
     def __init__(
-        self, cohort: Cohort, rules: Sequence[Rule], instead: RecordedPlan | None = None
+        self,
+        cohort: Cohort,
+        rules: Sequence[Rule],
+        instead: RecordedPlan | None = None,
+        patience: int = 0,
     ) -> None:
         super().__init__(cohort, rules)
         self._instead = instead
+        self._patience = patience
+
+    def run(self, gradients: list[Tensor], values: Mapping[str, Any]) -> dict[str, float]:
+        """Take one step; returns the new number-valued state."""
+        if self._patience and self._instead is not None:
+            self._patience -= 1
+            return self._instead.run(gradients, values)
+        return super().run(gradients, values)
 
     def prepare(self, program: Program) -> Execute:
         """Compile the kernel of `program` and lay out its arguments."""
@@ -109,13 +122,13 @@ class _Kernel:
         self._layer = (ctypes.c_double * (nodes * count))()
 
     def __call__(
-        self, gradients: Sequence[Tensor], numbers: Sequence[float], sums: Mapping[str, Any]
+        self, gradients: list[Tensor], numbers: Sequence[float], sums: Mapping[str, Any]
     ) -> None:
         cohort, count = self._cohort, self._count
         gradients = self._laid_out(cohort.local(gradients))
         self._make_fresh()
         parameters = cohort.local(cohort.parameters)
-        columns: dict[str, Sequence[Tensor]] = {"p": parameters, "grad": gradients}
+        columns: dict[str, list[Tensor]] = {"p": parameters, "grad": gradients}
         total = {name: sums[name].double() for name in self._sums}
         pointers = self._pointers
         for position, name in enumerate(self._slots):
@@ -144,7 +157,7 @@ class _Kernel:
         if self._fresh:
             cohort.note_state()
 
-    def _laid_out(self, gradients: Sequence[Tensor]) -> Sequence[Tensor]:
+    def _laid_out(self, gradients: list[Tensor]) -> list[Tensor]:
         dtype = self._cohort.parameters[0].dtype
         for gradient, strides in zip(gradients, self._strides, strict=True):
             if gradient.is_sparse or gradient.stride() != strides or gradient.dtype != dtype:

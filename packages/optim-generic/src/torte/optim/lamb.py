@@ -8,6 +8,7 @@ from torch import Tensor
 from torte.optim.adam import ADAM_STATS
 from torte.optim.groups import Params
 from torte.optim.optimizer import Optimizer
+from torte.optim.rules import Weight
 from torte.optim.stats import debias
 from torte.optim.steppers import l2_reg
 
@@ -15,7 +16,7 @@ __all__ = ["Lamb", "lamb_step"]
 
 
 def lamb_step(
-    p: Tensor,
+    p: Weight,
     lr: float,
     mom: float,
     step: int,

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from torte.optim.groups import Params
 from torte.optim.optimizer import Optimizer
+from torte.optim.rules import Weight
 from torte.optim.stats import average_grad
 from torte.optim.steppers import l2_reg, weight_decay
 
@@ -14,7 +15,7 @@ __all__ = ["Larc", "larc_layer_lr", "larc_step"]
 
 
 def larc_layer_lr(
-    p: Tensor, lr: float, trust_coeff: float, wd: float, eps: float, clip: bool = True
+    p: Weight, lr: float, trust_coeff: float, wd: float, eps: float, clip: bool = True
 ) -> dict[str, Tensor]:
     """The learning rate of a layer: `lr·trust_coeff·‖p‖ / (‖g‖ + wd·‖p‖ + eps)`, at most `lr`.
 
@@ -27,7 +28,7 @@ def larc_layer_lr(
     return {"local_lr": torch.where((p_norm == 0) | (g_norm == 0), lr, local_lr)}
 
 
-def larc_step(p: Tensor, local_lr: Tensor, grad_avg: Tensor | None = None) -> None:
+def larc_step(p: Weight, local_lr: Tensor, grad_avg: Tensor | None = None) -> None:
     """Step along the average with the layer's own rate: `p ← p - local_lr·m`."""
     p.sub_((p.grad if grad_avg is None else grad_avg) * local_lr)
 

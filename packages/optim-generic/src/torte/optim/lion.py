@@ -5,13 +5,14 @@ from torch import Tensor
 
 from torte.optim.groups import Params
 from torte.optim.optimizer import Optimizer
+from torte.optim.rules import Weight
 from torte.optim.steppers import l2_reg, weight_decay
 
 __all__ = ["Lion", "lion_step"]
 
 
 def lion_step(
-    p: Tensor, lr: float, mom: float, avg_mom: float, grad_avg: Tensor | None = None
+    p: Weight, lr: float, mom: float, avg_mom: float, grad_avg: Tensor | None = None
 ) -> dict[str, Tensor]:
     """Lion's step; the average is updated with its own decay after it was used."""
     if grad_avg is None:

@@ -1,7 +1,7 @@
 """Lookahead around any optimizer, and Ranger."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor
@@ -11,18 +11,19 @@ from torte.optim.grouped import GroupedOptimizer
 from torte.optim.groups import Params
 from torte.optim.optimizer import Optimizer
 from torte.optim.radam import RAdam
+from torte.optim.rules import Weight
 from torte.optim.wrapper import OptimWrapper
 
 __all__ = ["Lookahead", "LookaheadWrapper", "lookahead_step", "ranger", "remember_slow"]
 
 
-def remember_slow(p: Tensor, slow_weights: Tensor | None = None) -> dict[str, Tensor]:
+def remember_slow(p: Weight, slow_weights: Tensor | None = None) -> dict[str, Tensor]:
     """Slow weights, at first those that training starts from."""
     return {"slow_weights": p.clone() if slow_weights is None else slow_weights}
 
 
 def lookahead_step(
-    p: Tensor, k: int, alpha: float, slow_weights: Tensor, fast_steps: int = 0
+    p: Weight, k: int, alpha: float, slow_weights: Tensor, fast_steps: int = 0
 ) -> dict[str, Tensor | int]:
     """Every `k` steps move the slow weights towards the fast ones, and go on from there."""
     fast_steps = (fast_steps + 1) % int(k)
@@ -77,12 +78,18 @@ class LookaheadWrapper(OptimWrapper):
         self.fast_steps = 0
         self.slow_weights: dict[Tensor, Tensor] = {}
 
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Step the inner optimizer, and every `k` steps look ahead."""
         for parameter in self._parameters():
             if parameter not in self.slow_weights:
                 self.slow_weights[parameter] = parameter.detach().clone()
-        loss = super().step(closure)
+        loss = self.opt.step() if closure is None else self.opt.step(closure)
         self.fast_steps = (self.fast_steps + 1) % self.k
         if self.fast_steps == 0:
             fast = [parameter.detach() for parameter in self._parameters()]

@@ -36,7 +36,7 @@ class LoopPlan:
         self._cohort = cohort
         self._rules = rules
 
-    def run(self, gradients: Sequence[Tensor], values: Mapping[str, Any]) -> dict[str, float]:
+    def run(self, gradients: list[Tensor], values: Mapping[str, Any]) -> dict[str, float]:
         """Take one step; returns the new number-valued state."""
         cohort, numbers = self._cohort, {}
         for parameter, gradient, state in zip(

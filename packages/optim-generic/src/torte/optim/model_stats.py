@@ -14,7 +14,7 @@ __all__ = ["model_totals", "no_totals"]
 
 
 def model_totals(
-    prepared: Sequence[tuple[Cohort, Sequence[Tensor], Mapping[str, Any]]],
+    prepared: Sequence[tuple[Cohort, list[Tensor], Mapping[str, Any]]],
     rules: Sequence[Rule],
     engine: Engine,
 ) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from torte.optim.groups import Params
 from torte.optim.optimizer import Optimizer
+from torte.optim.rules import Weight
 from torte.optim.stats import average_grad, average_sqr_grad, step_stat
 from torte.optim.steppers import adam_step, weight_decay
 
@@ -38,7 +39,7 @@ def orthogonalize(matrix: Tensor, ns_steps: int = 5, eps: float = 1e-7) -> Tenso
 
 
 def muon_step(
-    p: Tensor,
+    p: Weight,
     lr: float,
     mom: float,
     grad_avg: Tensor,
@@ -56,13 +57,13 @@ def muon_step(
 
 
 def _average_sqr_grad_of_vectors(
-    p: Tensor, sqr_mom: float, sqr_avg: Tensor | None = None
+    p: Weight, sqr_mom: float, sqr_avg: Tensor | None = None
 ) -> dict[str, Tensor]:
     return average_sqr_grad(p, sqr_mom, sqr_avg=sqr_avg) if p.ndim < 2 else {}
 
 
 def _muon_or_adam_step(
-    p: Tensor,
+    p: Weight,
     lr: float,
     mom: float,
     sqr_mom: float,

@@ -5,6 +5,7 @@ from torch import Tensor
 from torte.optim.adam import ADAM_STATS
 from torte.optim.groups import Params
 from torte.optim.optimizer import Optimizer
+from torte.optim.rules import Weight
 from torte.optim.stats import debias
 from torte.optim.steppers import l2_reg, weight_decay
 
@@ -12,7 +13,7 @@ __all__ = ["QHAdam", "qhadam_step"]
 
 
 def qhadam_step(
-    p: Tensor,
+    p: Weight,
     lr: float,
     mom: float,
     step: int,

@@ -6,6 +6,7 @@ from torch.nn.functional import softplus
 from torte.optim.adam import ADAM_STATS
 from torte.optim.groups import Params
 from torte.optim.optimizer import Optimizer
+from torte.optim.rules import Weight
 from torte.optim.stats import debias
 from torte.optim.steppers import l2_reg, weight_decay
 
@@ -13,7 +14,7 @@ __all__ = ["RAdam", "radam_step"]
 
 
 def radam_step(
-    p: Tensor,
+    p: Weight,
     lr: float,
     mom: float,
     step: int,

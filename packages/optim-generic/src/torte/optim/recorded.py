@@ -13,7 +13,7 @@ from torte.optim.tape import NotRecordableError, Program, record
 __all__ = ["Execute", "RecordedPlan"]
 
 # Runs a program once: (gradients, numbers, whole-model sums by name).
-Execute = Callable[[Sequence[Tensor], Sequence[float], Mapping[str, Tensor]], None]
+Execute = Callable[[list[Tensor], Sequence[float], Mapping[str, Tensor]], None]
 
 
 class RecordedPlan:
@@ -44,7 +44,7 @@ class RecordedPlan:
         """
         return record(self._rules, values, self._states(values))[0]
 
-    def run(self, gradients: Sequence[Tensor], values: Mapping[str, Any]) -> dict[str, float]:
+    def run(self, gradients: list[Tensor], values: Mapping[str, Any]) -> dict[str, float]:
         """Take one step; returns the new number-valued state."""
         try:
             program, numbers, kept = record(self._rules, values, self._states(values))
@@ -61,6 +61,6 @@ class RecordedPlan:
         return kept
 
     def _states(self, values: Mapping[str, Any]) -> dict[str, bool]:
-        states = dict(self.cohort.state_shapes)
-        states.update((name, True) for name, value in values.items() if isinstance(value, Tensor))
-        return states
+        states = self.cohort.state_shapes
+        sums = {name: True for name, value in values.items() if isinstance(value, Tensor)}
+        return states | sums if sums else states

@@ -29,15 +29,27 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+from torch import Tensor
 
 from torte.optim.errors import RuleError
 
-__all__ = ["Rule", "RuleFunction", "Value", "on_gradient", "rule_of", "whole_model"]
+__all__ = ["Rule", "RuleFunction", "Value", "Weight", "on_gradient", "rule_of", "whole_model"]
 
 Value: TypeAlias = Any
 RuleFunction: TypeAlias = Callable[..., Any]
 FunctionT = TypeVar("FunctionT", bound=RuleFunction)
+
+if TYPE_CHECKING:
+
+    class Weight(Tensor):
+        """A parameter as rules see it: its gradient is there."""
+
+        grad: Tensor  # pyright: ignore[reportIncompatibleVariableOverride] (never None in a rule)
+
+else:
+    Weight = Tensor
 
 _PHASE = "_torte_phase"
 

@@ -10,13 +10,14 @@ from torch import Tensor
 from torte.optim.errors import OptimizerError
 from torte.optim.groups import Params
 from torte.optim.optimizer import Optimizer
+from torte.optim.rules import Weight
 from torte.optim.stats import average_sqr_grad, debias, step_stat
 
 __all__ = ["ScheduleFreeAdamW", "ScheduleFreeOptimizer", "schedule_free_step"]
 
 
 def schedule_free_step(
-    p: Tensor,
+    p: Weight,
     lr: float,
     mom: float,
     sqr_mom: float,

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from torte.optim.rules import whole_model
+from torte.optim.rules import Weight, whole_model
 
 __all__ = [
     "average_grad",
@@ -16,7 +16,7 @@ __all__ = [
 
 
 def average_grad(
-    p: Tensor, mom: float, dampening: bool = False, grad_avg: Tensor | None = None
+    p: Weight, mom: float, dampening: bool = False, grad_avg: Tensor | None = None
 ) -> dict[str, Tensor]:
     """Moving average of the gradient: `m ← mom·m + d·g`, with `d = 1-mom` when dampened, else 1.
 
@@ -32,7 +32,7 @@ def average_grad(
 
 
 def average_sqr_grad(
-    p: Tensor, sqr_mom: float, dampening: bool = True, sqr_avg: Tensor | None = None
+    p: Weight, sqr_mom: float, dampening: bool = True, sqr_avg: Tensor | None = None
 ) -> dict[str, Tensor]:
     """Moving average of the squared gradient: `v ← sqr_mom·v + d·g²`."""
     if sqr_avg is None:
@@ -41,18 +41,18 @@ def average_sqr_grad(
     return {"sqr_avg": sqr_avg.mul_(sqr_mom).addcmul_(p.grad, p.grad, value=damp)}
 
 
-def step_stat(p: Tensor, step: int = 0) -> dict[str, int]:
+def step_stat(p: Weight, step: int = 0) -> dict[str, int]:
     """Number of steps that this parameter has taken, this one included."""
     return {"step": step + 1}
 
 
-def grad_norm_stat(p: Tensor) -> dict[str, Tensor]:
+def grad_norm_stat(p: Weight) -> dict[str, Tensor]:
     """Per-layer norms: `param_norm` = ‖p‖₂ and `grad_norm` = ‖g‖₂, 0-dim tensors."""
     return {"param_norm": p.norm(), "grad_norm": p.grad.norm()}
 
 
 @whole_model
-def whole_model_norms(p: Tensor) -> dict[str, Tensor]:
+def whole_model_norms(p: Weight) -> dict[str, Tensor]:
     """Whole-model sums of squares, `model_param_sqr` and `model_grad_sqr`, 0-dim tensors."""
     return {"model_param_sqr": p.pow(2).sum(), "model_grad_sqr": p.grad.pow(2).sum()}
 

@@ -11,8 +11,7 @@ cannot be recorded; the engine then runs the rules parameter by parameter.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from torte.optim.operations import OPERATIONS, OTHER_NAMES, REDUCING
 from torte.optim.rules import Rule
@@ -24,8 +23,7 @@ class NotRecordableError(Exception):
     """A rule did something that has no meaning for all parameters at once."""
 
 
-@dataclass(frozen=True)
-class Node:
+class Node(NamedTuple):
     """One operation of a program.
 
     Attributes:
@@ -41,8 +39,7 @@ class Node:
     per_layer: bool
 
 
-@dataclass(frozen=True)
-class Program:
+class Program(NamedTuple):
     """The structure of one step: hashable, free of numbers.
 
     Attributes:
@@ -68,31 +65,30 @@ class Tape:
         self.nodes: list[Node] = []
         self.numbers: list[float] = []
 
-    def argument(self, value: Any) -> tuple[str, Any]:
-        """Write down an argument of an operation."""
-        if isinstance(value, Traced):
-            return ("node", value.index)
-        if isinstance(value, bool | None):
-            return ("plain", value)
-        if isinstance(value, int | float):
-            self.numbers.append(float(value))
-            return ("number", len(self.numbers) - 1)
-        raise NotRecordableError(f"a {type(value).__name__} as an operand")
-
     def add(self, operation: str, arguments: Sequence[Any], in_place: bool = False) -> int:
         """Append an operation and return its index."""
-        kind = OPERATIONS[operation]
-        written = list(map(self.argument, arguments[: kind.tensors]))
-        if operation == "pow" and written[1][0] == "number" and arguments[1] in _COMMON_POWERS:
-            self.numbers.pop()
-            written[1] = ("plain", float(arguments[1]))
-        written += [self.argument(value) for value in arguments[kind.tensors :]]
-        tensors = [self.nodes[i] for what, i in written if what == "node"]
-        per_layer = kind.reduces or all(node.per_layer for node in tensors)
-        if in_place and not per_layer and self.nodes[written[0][1]].per_layer:
+        nodes, numbers = self.nodes, self.numbers
+        written: list[tuple[str, Any]] = []
+        per_layer = True
+        for value in arguments:
+            kind = value.__class__
+            if kind is Traced:
+                written.append(("node", value.index))
+                per_layer = per_layer and nodes[value.index].per_layer
+            elif kind is float or kind is int:
+                if operation == "pow" and value in _COMMON_POWERS and written:
+                    written.append(("plain", float(value)))
+                    continue
+                written.append(("number", len(numbers)))
+                numbers.append(float(value))
+            elif value is None:
+                written.append(("plain", None))
+            else:
+                raise NotRecordableError(f"a {kind.__name__} as an operand")
+        if in_place and not per_layer and nodes[written[0][1]].per_layer:
             raise NotRecordableError(f"{operation}_ of elements into one number a parameter")
-        self.nodes.append(Node(operation, tuple(written), in_place, per_layer))
-        return len(self.nodes) - 1
+        nodes.append(Node(operation, tuple(written), in_place, per_layer or operation in REDUCING))
+        return len(nodes) - 1
 
     def input(self, name: str, per_layer: bool = False) -> "Traced":
         """Append an input and return what stands for it."""
@@ -122,9 +118,7 @@ class Traced:
         return _apply(function.__name__, args, kwargs or {})
 
     def __getattr__(self, name: str) -> Any:
-        base = OTHER_NAMES.get(name, name)
-        if base in OPERATIONS or base.removesuffix("_") in OPERATIONS:
-            return lambda *args, **kwargs: _apply(name, (self, *args), kwargs)
+        # Operations are methods of the class (below); nothing else has a meaning here.
         raise NotRecordableError(f"{name!r} of a tensor")
 
     @property
@@ -157,13 +151,19 @@ class Traced:
     __hash__ = object.__hash__
 
 
+# What each name that a rule may call means: the operation, and whether it works in place.
+_CALLS: dict[str, tuple[str, bool]] = {}
+for _name in OPERATIONS:
+    _CALLS[_name], _CALLS[_name + "_"] = (_name, False), (_name, True)
+for _other, _name in OTHER_NAMES.items():
+    _CALLS[_other], _CALLS[_other + "_"] = _CALLS[_name], (_name, True)
+
+
 def _apply(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Traced:
-    """Record one call of a tensor operation, in place if its name ends with an underscore."""
-    base = OTHER_NAMES.get(name, name)
-    in_place = base.endswith("_") and not base.startswith("__")
-    operation = base.removesuffix("_") if in_place else base
+    """Record one call of a tensor operation."""
+    operation, in_place = _CALLS.get(name, (name, False))
     kind = OPERATIONS.get(operation)
-    tape = next((a.tape for a in args if isinstance(a, Traced)), None)
+    tape = next((arg.tape for arg in args if arg.__class__ is Traced), None)
     if kind is None or tape is None:
         raise NotRecordableError(f"the operation {name!r}")
     try:
@@ -175,6 +175,17 @@ def _apply(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Trace
         args[0].index = index
         return args[0]
     return Traced(tape, index)
+
+
+def _method(name: str) -> Callable[..., Any]:
+    def method(self: Traced, *args: Any, **kwargs: Any) -> Traced:
+        return _apply(name, (self, *args), kwargs)
+
+    return method
+
+
+for _name in _CALLS:
+    setattr(Traced, _name, _method(_name))
 
 
 def _operator(name: str, reflected: bool = False) -> Callable[..., Any]:

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, overload
 
 import torch
 
@@ -89,6 +89,12 @@ class OptimWrapper(GroupedOptimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
 
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Step the wrapped optimizer."""
         return self.opt.step() if closure is None else self.opt.step(closure)
@@ -132,7 +138,7 @@ class OptimWrapper(GroupedOptimizer):
 
 def _made(
     params: Params | None,
-    opt: Any,
+    opt: torch.optim.Optimizer | Callable[..., torch.optim.Optimizer] | None,
     hp_map: Mapping[str, str],
     convert_groups: bool,
     kwargs: dict[str, Any],

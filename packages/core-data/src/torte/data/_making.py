@@ -22,6 +22,7 @@ from torte.data.errors import ItemError, SkipItemException
 from torte.data.seeding import (
     GlobalSeeds,
     draw_for,
+    drawing,
     repeated_keys,
     sample_key,
     sample_keys,
@@ -157,6 +158,7 @@ class BatchMaker:
         self.planned = loader.planned
         self.makes_items_singly = loader.makes_items_singly
         self.makes_batches_singly = loader.makes_batches_singly
+        self.fetches_together = loader.fetches_together
         self.seed_globals = seed_globals
         self.portable = portable
         self.streams: dict[int, Stream] = {}
@@ -174,7 +176,8 @@ class BatchMaker:
         made = Made(task.number)
         seeds = GlobalSeeds() if self.seed_globals and not self.portable else None
         try:
-            with seeds or contextlib.nullcontext():
+            # A dataset may itself use a loader: `drawing` puts back what is in force outside.
+            with drawing(None), seeds or contextlib.nullcontext():
                 if self.planned:
                     self._make(made, task, task.samples)
                 else:
@@ -182,8 +185,6 @@ class BatchMaker:
         except Exception as error:  # noqa: BLE001 - raised again by the consumer
             made.problem = error.args[0] if isinstance(error, _ItemFailure) else Problem(error)
             made.batch = None
-        finally:
-            draw_for(None)
         if self.portable:
             made.failures = [failure.portable() for failure in made.failures]
             made.problem = made.problem and made.problem.portable()
@@ -235,8 +236,10 @@ class BatchMaker:
         do_item, begin, seeded = self.loader.do_item, draw_for, self.seed_globals
         items: list[Any] = []
         kept: list[int] = []
-        place = 0
-        for place, sample in enumerate(samples):
+        fetched = self._fetched(samples, keys) if self.fetches_together else None
+        if fetched is not None:
+            do_item = self.loader.after_item
+        for place, sample in enumerate(samples if fetched is None else fetched):
             key = keys[place]
             begin(key)
             if seeded:
@@ -249,7 +252,7 @@ class BatchMaker:
                 if self.loader.is_end(error):
                     made.ended = True
                     break
-                problem = self._problem(task, place, sample, error)
+                problem = self._problem(task, place, samples[place], error)
                 if not self.loader.skip_failures:
                     raise _ItemFailure(problem) from error
                 made.failures.append(problem)
@@ -258,6 +261,18 @@ class BatchMaker:
                 items.append(item)
                 kept.append(place)
         return items, kept
+
+    def _fetched(self, samples: list[Any], keys: list[int]) -> list[Any] | None:
+        """The raw items, asked for together as torch's loader does; `None` if that fails.
+
+        They are then made one by one, which tells which of them it was.
+        """
+        self._begin(keys[0])
+        try:
+            fetched = list(self.loader.dataset.__getitems__(samples))
+        except Exception:  # noqa: BLE001 - raised again by the item at fault
+            return None
+        return fetched if len(fetched) == len(samples) else None
 
     def _problem(self, task: Task, place: int, sample: Any, error: Exception) -> Problem:
         loader = self.loader
@@ -289,9 +304,12 @@ class BatchMaker:
         if samples is None:
             made.ended = True
             return
-        current_source.items = iter(samples)
         made.ended = stream.is_over
-        self._make(made, task, [None] * len(samples))
+        outer, current_source.items = current_source.items, iter(samples)
+        try:
+            self._make(made, task, [None] * len(samples))
+        finally:
+            current_source.items = outer
 
 
 class _ItemFailure(Exception):  # noqa: N818 - carries a Problem out of nested calls
@@ -303,9 +321,15 @@ def _text_of(dataset: Any, sample: Any) -> str | None:
     if sample is None or dataset is None:
         return None
     try:
-        raw = getattr(dataset, "items", dataset)
-        raw = dataset if callable(raw) else raw
-        raw = raw.iloc[sample] if hasattr(raw, "iloc") else raw[sample]
+        if hasattr(dataset, "tls"):
+            dataset = dataset.tls[0]
+        source = getattr(dataset, "items", None)
+        if hasattr(dataset, "raw"):
+            raw = dataset.raw(sample)
+        elif source is not None and hasattr(source, "iloc"):
+            raw = source.iloc[sample]
+        else:
+            raw = (dataset if source is None or callable(source) else source)[sample]
     except Exception:  # noqa: BLE001 - this text only decorates another error
         return None
     text = " ".join(repr(raw).split())

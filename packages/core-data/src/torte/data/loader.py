@@ -33,7 +33,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar, Self
 
 import torch
-from torch.utils.data import IterableDataset
+from torch.utils.data import IterableDataset, Subset
 
 from torte.data._copying import CopiedLoader
 from torte.data._making import current_source
@@ -254,6 +254,19 @@ class DataLoader(IteratedLoader, CopiedLoader):
     def makes_items_singly(self) -> bool:
         """Whether each item is made by itself, not by a `create_items` of the user's."""
         return self._is_own("create_items")
+
+    @property
+    def fetches_together(self) -> bool:
+        """Whether the dataset gives all items of a batch at once, as Hugging Face's do."""
+        dataset = self.dataset
+        while isinstance(dataset, Subset):  # has the method whether or not its dataset has
+            dataset = dataset.dataset
+        return (
+            self.indexed
+            and hasattr(dataset, "__getitems__")
+            and self.makes_items_singly
+            and all(map(self._is_own, ("do_item", "create_item")))
+        )
 
     @property
     def draws_once(self) -> bool:

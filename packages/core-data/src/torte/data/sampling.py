@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from torte.data._plan import all_indices
 from torte.data.data_block import DataBlock
 from torte.data.data_loaders import DataLoaders
 from torte.data.errors import LoaderError
@@ -88,7 +89,7 @@ class PartialDL(TfmdDL):
         count = self._taken()
         if count is None or count == self.n:
             return super().get_idxs()
-        chosen = self.shuffle_fn(np.arange(self.n, dtype=np.int64))[:count]
+        chosen = self.shuffle_fn(all_indices(self.n))[:count]
         return chosen if self.shuffle else np.sort(chosen)
 
     def _taken(self) -> int | None:

@@ -129,12 +129,12 @@ class drawing:  # noqa: N801 - used like a function: `with drawing(key):`
     """Within this context `current_random()` draws for the sample that has this key.
 
     Args:
-        key: The sample's key, as `sample_key` makes it.
+        key: The sample's key, as `sample_key` makes it; `None` for no sample.
     """
 
     __slots__ = ("_outer", "key")
 
-    def __init__(self, key: int) -> None:
+    def __init__(self, key: int | None) -> None:
         self.key = key
 
     def __enter__(self) -> None:

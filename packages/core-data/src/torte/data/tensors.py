@@ -79,10 +79,10 @@ _LOOKUPS: frozenset[Any] = frozenset(
         torch.index_select,
         torch.take,
         torch.take_along_dim,
+        torch.embedding,
+        torch.nn.functional.embedding,
+        torch.nn.functional.embedding_bag,
     }
-)
-_EMBEDDINGS: frozenset[Any] = frozenset(
-    {torch.embedding, torch.nn.functional.embedding, torch.nn.functional.embedding_bag}
 )
 
 
@@ -123,7 +123,7 @@ class TensorBase(Tensor):
             elif not isinstance(result, (tuple, list)) or isinstance(result, torch.Size):
                 return result
             kind = cls if len(types) == 1 else _common_type(types)
-            if func in _LOOKUPS or func in _EMBEDDINGS:
+            if func in _LOOKUPS:
                 kind = _container_type(func, args)
                 if kind is None:
                     return result
@@ -222,7 +222,7 @@ def _wrap(result: Any, kind: type | None, metadata: dict[str, Any] | None) -> An
 
 
 def _plain_leaf(value: Any) -> Any:
-    if not isinstance(value, TensorBase):
+    if type(value) is Tensor or not isinstance(value, TensorBase):
         return value
     with _no_dispatch():
         return _as_subclass(value, Tensor)
@@ -234,8 +234,8 @@ def plain(x: Any) -> Any:
     Nothing is copied; gradients flow through; structures that hold no semantic tensor are
     returned as they are.
     """
-    if type(x) is Tensor:
-        return x
+    if isinstance(x, Tensor):
+        return _plain_leaf(x)
     if type(x) is tuple and all(type(value) is Tensor for value in x):
         return x
     return map_leaves(_plain_leaf, x)

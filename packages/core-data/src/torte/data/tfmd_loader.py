@@ -6,7 +6,7 @@ where batches have a `TensorImage` is decoded and shown as one.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -58,7 +58,7 @@ def _with_kinds(batch: Any, kinds: Any) -> Any:
             for place, value in enumerate(batch)
         ]
         return rebuild_sequence(batch, values)
-    if isinstance(batch, dict) and isinstance(kinds, dict):
+    if isinstance(batch, Mapping) and isinstance(kinds, Mapping):
         return rebuild_mapping(
             batch, {key: _with_kinds(value, kinds.get(key)) for key, value in batch.items()}
         )
@@ -69,12 +69,12 @@ def batch_to_samples(b: Any, max_n: int = 10) -> Any:
     """A batch taken apart into at most `max_n` samples of the structure of its items."""
     if isinstance(b, Tensor):
         return list(b[:max_n])
-    if isinstance(b, dict):
+    if isinstance(b, Mapping):
         columns = {key: batch_to_samples(value, max_n) for key, value in b.items()}
         count = min(map(len, columns.values()), default=0)
         return [{key: column[n] for key, column in columns.items()} for n in range(count)]
     if isinstance(b, (tuple, list)) and any(
-        isinstance(each, (Tensor, tuple, list, dict)) for each in b
+        isinstance(each, (Tensor, tuple, list, Mapping)) for each in b
     ):
         samples = zip(*(batch_to_samples(each, max_n) for each in b), strict=False)
         return [retain_type(sample, b) if type(b) is not list else sample for sample in samples]

@@ -1,9 +1,9 @@
 """Builtin values that know how to show themselves: as a title or as a cell of a table."""
 
-from collections.abc import Iterable
 from typing import Any
 
 from torte.data.showing import show_title
+from torte.dispatch.collection import L
 
 __all__ = [
     "Category",
@@ -58,13 +58,10 @@ class Category(ShowTitle, str):
     _show_args = {"label": "category"}  # noqa: RUF012
 
 
-class MultiCategory(list[Any]):
+class MultiCategory(L[Any]):
     """The names of the classes that are there."""
 
     _show_args: dict[str, Any] = {"label": "category"}  # noqa: RUF012
-
-    def __init__(self, items: Iterable[Any] = ()) -> None:
-        super().__init__([items] if isinstance(items, str) else items)
 
     def show(self, ctx: Any = None, sep: str = ";", **kwargs: Any) -> Any:
         """Write the names, joined by `sep`, as a title."""

@@ -66,7 +66,7 @@ def test_missing_attribute_names_callback_and_learner():
             return self.nonsense
 
     learn = line_learner(Reader())
-    with pytest.raises(AttributeError, match="neither Reader nor its Learner has .*'nonsense'"):
+    with pytest.raises(AttributeError, match=r"neither Reader nor its Learner has .*'nonsense'"):
         learn.fit(1)
     with pytest.raises(AttributeError, match="'nonsense' and is not part of a Learner yet"):
         _ = Reader().nonsense
@@ -178,7 +178,7 @@ def test_a_call_operator_of_its_own_gets_every_event():
     assert {"after_create", "before_step", "after_fit"} <= learn.all.seen
 
 
-# -- order ------------------------------------------------------------------------------------------
+# -- order ---------------------------------------------------------------------------------------
 
 
 def make(name, **attributes):
@@ -221,7 +221,7 @@ def test_a_cycle_is_an_error_at_once_and_changes_nothing():
     b = make("B", run_after="A")
     learn = line_learner(a())
     before = list(learn.cbs)
-    with pytest.raises(CallbackCycleError, match="'a' before 'b' before 'a'|'b' before 'a'"):
+    with pytest.raises(CallbackCycleError, match=r"'a' before 'b' before 'a'|'b' before 'a'"):
         learn.add_cb(b())
     assert list(learn.cbs) == before
     assert not hasattr(learn, "b")
@@ -253,8 +253,10 @@ def test_added_and_removed_for_a_while():
 
     learn = line_learner(First)
     before = list(learn.cbs)
-    with pytest.raises(RuntimeError), learn.removed_cbs([learn.train_eval, First]):
+    with learn.removed_cbs([learn.train_eval, First]):
         assert list(learn.cbs) == [learn.recorder]
+    assert list(learn.cbs) == before
+    with pytest.raises(RuntimeError), learn.removed_cbs(learn.train_eval):
         raise RuntimeError
     assert list(learn.cbs) == before
     assert learn.train_eval.learn is learn

@@ -150,7 +150,7 @@ def test_a_cancelled_batch_is_not_recorded_unless_it_had_a_loss():
     assert len(learn.recorder.losses) == 5
 
 
-# -- numbers -----------------------------------------------------------------------------------------
+# -- numbers -------------------------------------------------------------------------------------
 
 
 def net(seed=3):
@@ -242,7 +242,7 @@ def test_models_and_losses_get_plain_tensors_on_the_models_device():
     assert set(seen) == {TensorImage}
 
 
-# -- any iterable, any structure ----------------------------------------------------------------------
+# -- any iterable, any structure -----------------------------------------------------------------
 
 
 class Stream:
@@ -270,9 +270,9 @@ def test_iterators_serve_once_and_empty_loaders_are_an_error():
     learn = line_learner(dls=iter(line_batches(5)))
     learn.fit(1)
     assert len(learn.recorder.losses) == 5
-    with pytest.raises(ValueError, match="no batch in epoch 0: it is empty .* was used up"):
+    with pytest.raises(ValueError, match=r"no batch in epoch 0: it is empty .* was used up"):
         learn.fit(1)
-    with pytest.raises(ValueError, match="the training loader .* yielded no batch in epoch 0"):
+    with pytest.raises(ValueError, match=r"the training loader .* yielded no batch in epoch 0"):
         line_learner(dls=[]).fit(1)
 
 
@@ -376,7 +376,7 @@ def test_x_and_y_and_one_batch():
     assert torch.equal(learn.xb[0], x * 2)
 
 
-# -- failures ----------------------------------------------------------------------------------------
+# -- failures ------------------------------------------------------------------------------------
 
 
 class FailureError(Exception):
@@ -397,7 +397,7 @@ def test_after_a_failure_in_any_event_the_learner_trains_as_if_nothing_had_been(
 
     learn, twin = build(), build()
     start = {name: value.clone() for name, value in twin.model.state_dict().items()}
-    callbacks = [cb for cb in learn.cbs]
+    callbacks = list(learn.cbs)
     learn.armed = True
     with pytest.raises(error, match="boom") as caught:
         learn.fit(1, cbs=Callback(**{event: fail}))

@@ -76,7 +76,7 @@ def everything(learn: Learner) -> dict[str, Any]:
         "opt identity": id(learn.opt),
         "torch": torch.get_rng_state(),
         "python": random.getstate(),
-        "numpy": [str(part) for part in np.random.get_state()],
+        "numpy": [str(part) for part in np.random.get_state()],  # noqa: NPY002
         "callbacks": [(cb, sorted(vars(cb))) for cb in learn.cbs],
         "lrs": None if not hasattr(learn, "recorder") else list(learn.recorder.lrs),
         "losses": None if not hasattr(learn, "recorder") else learn.recorder.raw_losses,

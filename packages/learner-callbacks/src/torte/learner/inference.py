@@ -10,6 +10,7 @@ from torch import Tensor
 
 from torte.data.errors import LoaderError
 from torte.data.loader import DataLoader
+from torte.data.tfmd_loader import TfmdDL
 from torte.dispatch import L, noop
 from torte.learner.callback_set import Callbacks, as_callbacks
 from torte.learner.callbacks.gathering import GatherPredsCallback
@@ -92,7 +93,8 @@ class Inference(Looking):
             stack.enter_context(self.looking(dl))
             dl, places = _in_known_order(dl) if reorder else (dl, None)
             if with_loss:
-                stack.enter_context(NoneReduce(self.loss_func))
+                stack.callback(setattr, self, "loss_func", self.loss_func)
+                self.loss_func = stack.enter_context(NoneReduce(self.loss_func))
             if "recorder" in self.__dict__:
                 self.__dict__["recorder"].run = False
             stack.enter_context(self.validation_context([gather, *as_callbacks(cbs)], inner))
@@ -134,7 +136,7 @@ class Inference(Looking):
         return (_single(shown[:n_inp]) if shown is not None else _first(inputs), *result)
 
     def _one_item_loader(self, item: Any, rm_type_tfms: int | None) -> Any:
-        if hasattr(self.dls, "test_dl") and hasattr(self._pipeline_loader(), "decode_batch"):
+        if isinstance(self._pipeline_loader(), TfmdDL):
             keywords = {} if rm_type_tfms is None else {"rm_type_tfms": rm_type_tfms}
             return self.dls.test_dl([item], num_workers=0, **keywords)
         parts = item if isinstance(item, tuple) else (item,)
@@ -146,7 +148,7 @@ class Inference(Looking):
 
     def _decoded_sample(self, dl: Any, inputs: Any, decoded: Any) -> tuple[Any, ...] | None:
         """The sample as the transforms' decodes give it, or None if there are none."""
-        if not hasattr(dl, "decode_batch"):
+        if not isinstance(dl, TfmdDL):
             return None
         batch = (*_as_tuple(inputs), *_as_tuple(decoded))
         return self._pipeline_loader().decode_batch(batch)[0]
@@ -178,7 +180,7 @@ class Inference(Looking):
         if dl is None:
             raise ValueError(
                 f"there is no loader number {ds_idx} with batches to look at; give one with "
-                "dl=..., for example learn.dls.test_dl(items)"
+                "dl=..., such as learn.dls.test_dl(items)"
             )
         if ds_idx == 0 and hasattr(dl, "new"):
             with suppress(

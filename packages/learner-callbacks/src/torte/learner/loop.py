@@ -30,8 +30,19 @@ from torte.learner.control import (
 __all__ = ["TrainingLoop", "no_log"]
 
 LOOP_STATE = (
-    *("batch", "dl", "epoch", "final_record", "iter", "loss", "loss_grad", "n_epoch", "n_inp"),
-    *("n_iter", "output", "pct_train", "pred", "start_epoch", "train_iter", "training", "xb", "yb"),
+    *("_device", "batch", "dl", "epoch", "final_record", "iter", "loss", "loss_grad", "n_epoch"),
+    *(
+        "n_inp",
+        "n_iter",
+        "output",
+        "pct_train",
+        "pred",
+        "start_epoch",
+        "train_iter",
+        "training",
+        "xb",
+        "yb",
+    ),
 )
 """The fields that a pass over data changes; a pass within a pass puts them back."""
 
@@ -76,6 +87,7 @@ class TrainingLoop(CallbackSet):
         self.pct_train = 0.0
         """Which fraction of this fit is done, 0 to 1."""
         self.n_inp: int | None = None
+        self._device: torch.device | None = None
         self._batch_counts: dict[int, int] = {}
         self.final_record: L = L()
         """The last epoch's row of the recorder."""

@@ -88,6 +88,7 @@ class GatherPredsCallback(Callback):
 
     def _clear(self) -> None:
         self._seen = False
+        self._taken = 0
         self.preds: list[Any] = []
         self.targets: list[Any] = []
         self.inputs: list[Any] = []
@@ -102,7 +103,6 @@ class GatherPredsCallback(Callback):
 
     def before_batch(self) -> None:
         """Take the inputs before anybody changes them."""
-        self._seen = False
         if self.with_input:
             self.inputs.append(detached(self.learn.xb))
 
@@ -113,8 +113,10 @@ class GatherPredsCallback(Callback):
     def after_batch(self) -> None:
         """Take predictions, targets and losses."""
         if not self._seen:
-            del self.inputs[len(self.preds) :]
+            del self.inputs[self._taken :]
             return
+        self._seen = False
+        self._taken += 1
         learn = self.learn
         preds, targets = detached(self.act(learn.pred)), detached(learn.yb)
         if self.with_preds:

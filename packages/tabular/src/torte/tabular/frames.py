@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import narwhals as nw
+import narwhals.stable.v2 as nw
 import numpy as np
 
 __all__ = ["Frame", "as_frame", "categories", "column", "numbers", "rows", "with_columns"]
@@ -65,13 +65,12 @@ def categories(series: nw.Series[Any]) -> tuple[np.ndarray, list[Any]]:
         return found.astype(np.int64, copy=False), _plain(uniques.tolist())
     if series.dtype.is_float():
         series = series.fill_nan(None)
+    ordered = list(series.dtype.categories) if isinstance(series.dtype, nw.Enum) else None
     if series.dtype in (nw.Categorical, nw.Enum):
-        ordered = series.cat.get_categories().to_list()
         series = series.cast(nw.String)
-        present = set(series.unique().to_list())
-        values = [value for value in ordered if value in present]
-    else:
-        values = series.unique().drop_nulls().to_list()
+    values = series.unique().drop_nulls().to_list()
+    if ordered is not None:
+        values.sort(key=ordered.index)
     codes = series.replace_strict(values, range(len(values)), default=-1, return_dtype=nw.Int64)
     return codes.fill_null(-1).to_numpy(), values
 

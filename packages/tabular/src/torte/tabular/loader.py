@@ -11,13 +11,14 @@ from torte.data.data_loaders import DataLoaders
 from torte.data.display import display_df
 from torte.data.splitters import RandomSplitter
 from torte.data.tfmd_loader import TfmdDL
-from torte.dispatch import L
+from torte.dispatch import L, serializable
 from torte.tabular.frames import as_frame
 from torte.tabular.table import Tabular, TabularPandas
 
 __all__ = ["TabDataLoader", "TabularDataLoaders"]
 
 
+@serializable("torte.tabular.TabDataLoader")
 class TabDataLoader(TfmdDL):
     """Batches of a processed table: (codes, numbers) or (codes, numbers, targets).
 
@@ -64,13 +65,6 @@ class TabDataLoader(TfmdDL):
         if self.target_type is not None:
             taken[-1] = taken[-1].as_subclass(self.target_type)
         return tuple(taken)
-
-    def new(self, dataset: Any = None, cls: type | None = None, **kwargs: Any) -> Any:
-        """Make a loader like this one of another table, or of a frame, which is processed first."""
-        if dataset is not None and not isinstance(dataset, Tabular):
-            dataset = self.dataset.new(dataset)
-            dataset.process()
-        return super().new(dataset, cls, **kwargs)
 
     # -- looking -----------------------------------------------------------------------------------
 
@@ -172,22 +166,6 @@ class TabularDataLoaders(DataLoaders):
 
         return cls.from_df(pd.read_parquet(parquet), **kwargs)
 
-    def test_dl(
-        self, test_items: Any, rm_type_tfms: Any = None, with_labels: bool = False, **kwargs: Any
-    ) -> Any:
-        """Make a loader of new rows, processed with what was learned from the training rows.
-
-        Args:
-            test_items: A frame, or a list of rows (pandas rows or dictionaries).
-            rm_type_tfms: Not used for tables.
-            with_labels: Whether to take the targets along.
-            **kwargs: For the new loader.
-        """
-        like = self.loaders[min(1, len(self.loaders) - 1)]
-        table = like.dataset.new(_frame_of(test_items), with_labels=with_labels)
-        table.process()
-        return like.new(table, **{"shuffle": False, "drop_last": False, **kwargs})
-
 
 def _splits(n_rows: int, valid_idx: Sequence[int] | None, seed: int | None) -> Any:
     """Return the training and the validation rows."""
@@ -195,12 +173,3 @@ def _splits(n_rows: int, valid_idx: Sequence[int] | None, seed: int | None) -> A
         return RandomSplitter(seed=seed)(range(n_rows))
     chosen = set(map(int, valid_idx))
     return [row for row in range(n_rows) if row not in chosen], list(valid_idx)
-
-
-def _frame_of(items: Any) -> Any:
-    """Return rows given one by one as a frame."""
-    if not isinstance(items, list | tuple):
-        return items
-    import pandas as pd
-
-    return pd.DataFrame([dict(item) for item in items])

@@ -9,15 +9,15 @@ JSON and is applied by value to whatever frame comes later.
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-import narwhals as nw
+import narwhals.stable.v2 as nw
 import numpy as np
 import torch
 from torch import Tensor
 
 from torte.data.blocks import TransformBlock
-from torte.dispatch import L, Pipeline
+from torte.dispatch import L, Pipeline, serializable
 from torte.tabular.frames import Frame, as_frame, column, rows, with_columns
 from torte.tabular.targets import Target
 
@@ -276,6 +276,52 @@ class Tabular:
         """How many outputs a model needs."""
         return self.target.c
 
+    def config(self) -> dict[str, Any]:
+        """The schema: the roles of the columns, and the procs with what they have learned."""
+        return {
+            "cat_names": list(self.cat_names),
+            "cont_names": list(self.cont_names),
+            "y_names": list(self.y_names),
+            "procs": self.procs,
+            "target": self.target,
+        }
+
+    @classmethod
+    def of_schema(
+        cls,
+        cat_names: Sequence[str],
+        cont_names: Sequence[str],
+        y_names: Sequence[str],
+        procs: Pipeline,
+        target: Target,
+    ) -> Self:
+        """Return a table without rows that is ready for `new`, from what `config` gave."""
+        table = object.__new__(cls)
+        table.cat_names, table.cont_names, table.y_names = L(cat_names), L(cont_names), L(y_names)
+        table.procs, table.target = procs, target
+        table.has_targets = bool(y_names)
+        kinds = {**dict.fromkeys(cat_names, np.int64), **dict.fromkeys(cont_names, np.float64)}
+        kinds |= dict.fromkeys(y_names, np.int64 if target.encoders else np.float32)
+        columns = {name: np.empty(0, kind) for name, kind in kinds.items()}
+        table.frame = nw.from_dict(columns, backend="pandas")
+        table.splits = [range(0)]
+        return table
+
+    def test_set(self, items: Any, with_labels: bool = False) -> "Tabular":
+        """Return new rows, processed with what was learned from the training rows.
+
+        Args:
+            items: A frame, or a list of rows (pandas rows or dictionaries).
+            with_labels: Whether to take the targets along.
+        """
+        if isinstance(items, list | tuple):
+            import pandas as pd
+
+            items = pd.DataFrame([dict(item) for item in items])
+        table = self.new(items, with_labels=with_labels)
+        table.process()
+        return table
+
     def new_empty(self) -> "Tabular":
         """Return this table without rows."""
         return self._with(self.frame[0:0])
@@ -339,3 +385,8 @@ class Tabular:
 
 class TabularPandas(Tabular):
     """A `Tabular` by the name that users of pandas know; every other kind of frame serves too."""
+
+
+for _class in (Tabular, TabularPandas):
+    serializable(f"torte.tabular.{_class.__name__}", from_config=_class.of_schema)(_class)
+del _class

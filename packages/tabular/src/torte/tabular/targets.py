@@ -1,6 +1,6 @@
 """The target columns of a table, and how they become numbers and come back."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,13 @@ from torch import Tensor
 from torte.data.blocks import CategoryBlock, RegressionBlock, TransformBlock
 from torte.data.categories import Categorize, EncodedMultiCategorize
 from torte.data.tensors import TensorCategory, TensorMultiCategory, TensorRegression
+from torte.dispatch import serializable
 from torte.tabular.frames import Frame, categories, column, numbers, with_columns
 
 __all__ = ["Target"]
 
 
+@serializable("torte.tabular.Target")
 class Target:
     """The target columns: one or several categories, one-hot columns, or numbers.
 
@@ -46,6 +48,18 @@ class Target:
             encoder = given if place == 0 else Categorize(sort=given.sort, add_na=given.add_na)
             encoder.setup(categories(series)[1])
             self.encoders.append(encoder)
+
+    def config(self) -> dict[str, Any]:
+        """The names of the columns."""
+        return {"names": self.names}
+
+    def state(self) -> dict[str, Any]:
+        """The encoders with their vocabularies."""
+        return {"encoders": self.encoders, "encoded": self.encoded}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take encoders as `state` gave them."""
+        self.encoders, self.encoded = list(state["encoders"]), state["encoded"]
 
     @property
     def vocab(self) -> Any:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, time
 from typing import Any, overload
 
-import narwhals as nw
+import narwhals.stable.v2 as nw
 import numpy as np
 
 from torte.tabular.frames import categories

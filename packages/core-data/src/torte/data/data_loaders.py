@@ -308,6 +308,8 @@ def _test_set(dataset: Any, items: Any, rm_type_tfms: Any, with_labels: bool) ->
     from torte.data.datasets import Datasets, test_set
     from torte.data.tfmd_lists import TfmdLists
 
+    if hasattr(dataset, "test_set"):
+        return dataset.test_set(items, with_labels=with_labels)
     if isinstance(dataset, (Datasets, TfmdLists)):
         return test_set(dataset, items, rm_tfms=rm_type_tfms, with_labels=with_labels)
     return items

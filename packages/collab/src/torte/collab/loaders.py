@@ -7,6 +7,7 @@ from typing import Any
 from torte.data.blocks import RegressionBlock
 from torte.data.data_loaders import DataLoaders
 from torte.data.splitters import RandomSplitter
+from torte.dispatch import serializable
 from torte.tabular.frames import as_frame
 from torte.tabular.loader import TabularDataLoaders
 from torte.tabular.procs import Categorify
@@ -32,6 +33,9 @@ class TabularCollab(Tabular):
     def item_name(self) -> str:
         """The column of items."""
         return self.cat_names[1]
+
+
+serializable("torte.collab.TabularCollab", from_config=TabularCollab.of_schema)(TabularCollab)
 
 
 def _column(names: Sequence[str], given: str | int | None, place: int, what: str) -> str:

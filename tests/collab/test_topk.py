@@ -1,0 +1,52 @@
+"""The best items in blocks equal those of one full product, sorted."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torte.collab import SeenItems, top_items, topk
+
+
+def reference(users, items, bias, k, seen):
+    scores = users.double() @ items.double().T + bias.double()
+    for user, item in seen:
+        scores[user, item] = -torch.inf
+    order = scores.sort(dim=1, descending=True, stable=True)
+    found = order.indices[:, :k]
+    return order.values[:, :k], torch.where(order.values[:, :k] == -torch.inf, -1, found)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 23), st.integers(1, 37), st.integers(0, 2**31), st.integers(1, 9), st.data())
+def test_blocks_agree_with_a_full_sort(n_users, n_items, seed, block, data) -> None:
+    k = data.draw(st.integers(1, n_items))
+    generator = torch.Generator().manual_seed(seed)
+    users = torch.randn(n_users, 4, generator=generator)
+    items = torch.randn(n_items, 4, generator=generator)
+    bias = torch.randn(n_items, generator=generator)
+    random = np.random.default_rng(seed)
+    pairs = np.stack(
+        [random.integers(0, n_users, n_items), random.integers(0, n_items, n_items)], axis=1
+    )
+    seen = SeenItems.from_pairs(pairs[:, 0], pairs[:, 1], n_users)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(topk, "USERS_AT_ONCE", block)
+        patch.setattr(topk, "ITEMS_AT_ONCE", block + 1)
+        scores, found = top_items(users, items, bias, k, seen=seen)
+    expected_scores, expected = reference(users, items, bias, k, pairs.tolist())
+    torch.testing.assert_close(scores.double(), expected_scores, rtol=1e-5, atol=1e-5)
+    assert torch.equal(found, expected)
+
+
+def test_users_may_be_asked_for_in_any_order_and_twice() -> None:
+    users, items = torch.eye(3), torch.tensor([[1.0, 0, 0], [0, 2, 0], [0, 0, 3]])
+    scores, found = top_items(users, items, torch.zeros(3), 1, users=torch.tensor([2, 0, 2]))
+    assert found.ravel().tolist() == [2, 0, 2]
+    assert scores.ravel().tolist() == [3.0, 1.0, 3.0]
+
+
+@pytest.mark.parametrize("k", [0, 4])
+def test_k_beyond_the_catalogue_is_refused(k) -> None:
+    with pytest.raises(ValueError, match=f"k is {k}, but there are 3 items"):
+        top_items(torch.eye(3), torch.eye(3), torch.zeros(3), k)

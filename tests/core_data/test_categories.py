@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-
 from torte.data.categories import (
     Categorize,
     EncodedMultiCategorize,

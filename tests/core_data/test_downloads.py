@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 from support.web_server import serving
-
 from torte.data.downloads import download_data, untar_data
 from torte.data.extraction import ArchiveError, ExtractionLimits
 from torte.data.transfers import ChecksumError, DownloadError, OfflineError

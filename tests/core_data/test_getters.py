@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-
 from torte.data.getters import AttrGetter, ColReader, ItemGetter
 from torte.data.item_store import item_at
 from torte.dispatch import Pipeline, describe, rebuild

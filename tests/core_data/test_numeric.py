@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-
 from torte.data.images import PILImage, PILImageBW, PILMask
 from torte.data.numeric import (
     IntToFloatTensor,

@@ -9,7 +9,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedKFold, train_test_split
-
 from torte.data.splitters import (
     ColSplitter,
     EndSplitter,
@@ -115,7 +114,7 @@ def test_mask_split(mask):
 def test_a_mask_that_is_none_is_refused():
     with pytest.raises(ValueError, match=r"the mask has shape \(2,\), but there are 3 items"):
         MaskSplitter([True, False])(range(3))
-    with pytest.raises(ValueError, match="must hold booleans .* but holds 2"):
+    with pytest.raises(ValueError, match=r"must hold booleans .* but holds 2"):
         MaskSplitter([0, 1, 2])(range(3))
 
 

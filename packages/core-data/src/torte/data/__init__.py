@@ -93,7 +93,9 @@ from torte.data.images import (
 )
 from torte.data.labellers import (
     RegexLabeller,
+    UsingAttr,
     parent_label,
+    using_attr,
 )
 from torte.data.loader import (
     DataLoader,
@@ -286,6 +288,7 @@ __all__ = [
     "TravelError",
     "URLs",
     "UnknownLabelError",
+    "UsingAttr",
     "WeightedDL",
     "WorkerError",
     "batch_to_samples",
@@ -337,5 +340,6 @@ __all__ = [
     "undescribable_loaders",
     "uniform",
     "untar_data",
+    "using_attr",
     "weighted_dataloaders",
 ]

@@ -147,6 +147,11 @@ class MultiCategorize(Categorize):
     def __init__(self, vocab: Iterable[Any] | None = None, add_na: bool = False) -> None:
         super().__init__(vocab=vocab, sort=vocab is None, add_na=add_na)
 
+    @property
+    def c(self) -> int:
+        """Not known here: how wide the target is, `OneHotEncode` says, which comes after."""
+        raise AttributeError("MultiCategorize has no c: OneHotEncode has")
+
     def setups(self, items: Any) -> None:
         """Learn the vocabulary from the labels of all items, unless it was given."""
         if self.vocab is None and items is not None:

@@ -22,7 +22,8 @@ from torte.data.categories import Categorize, MultiCategorize
 from torte.data.datasets import Datasets
 from torte.data.getters import FuncGetter, ItemGetter
 from torte.data.splitters import RandomSplitter
-from torte.dispatch import ItemTransform, L, Transform, funcs_kwargs, noop
+from torte.data.vocabularies import MISSING
+from torte.dispatch import ItemTransform, L, Pipeline, Transform, funcs_kwargs, noop
 
 if TYPE_CHECKING:
     from torte.data.data_loaders import DataLoaders
@@ -72,10 +73,10 @@ def _fresh(tfm: Any, copies: dict[int, tuple[Any, Any]]) -> Any:
 
 def _whole(getter: Any) -> Any:
     """A getter as a transform of whole items: a function is not run on a tuple's elements."""
-    if isinstance(getter, Transform) or (
-        isinstance(getter, type) and issubclass(getter, Transform)
-    ):
+    if isinstance(getter, Transform | Pipeline):
         return getter
+    if isinstance(getter, type) and issubclass(getter, Transform):
+        return getter()
     if not callable(getter):
         raise TypeError(f"a getter must be a function or a Transform, not {getter!r}")
     return FuncGetter(getter)
@@ -149,13 +150,13 @@ class DataBlock:
         if getters is not None:
             if self.get_x is not None or self.get_y is not None:
                 raise ValueError("give either getters, or get_x and get_y")
-            self._check_count("getters", len(L(getters)), count)
-            return list(L(getters))
+            self._check_count("getters", len(getters), count)
+            return list(getters)
         found = [noop] * count
         for name, start, stop in (("get_x", 0, self.n_inp), ("get_y", self.n_inp, count)):
             given = getattr(self, name)
             if given is not None:
-                functions = list(L(given))
+                functions = list(given) if isinstance(given, list | tuple) else [given]
                 self._check_count(name, len(functions), stop - start)
                 found[start:stop] = functions
         return found
@@ -291,11 +292,14 @@ class DataBlock:
         for tl in dsets.tls[self.n_inp :]:
             for tfm in tl.tfms.fs:
                 single = isinstance(tfm, Categorize) and not isinstance(tfm, MultiCategorize)
-                if single and not tfm.is_given and tfm.vocab is not None and len(tfm.vocab) < 2:
+                if not single or tfm.is_given or tfm.vocab is None:
+                    continue
+                classes = [label for label in tfm.vocab if label != MISSING]
+                if len(classes) < 2:
                     where = f" in {str(source)!r}" if isinstance(source, str | os.PathLike) else ""
                     raise ValueError(
                         f"all {len(dsets.train)} training items{where} have the one label "
-                        f"{list(tfm.vocab)!r}: at least two classes were expected. If one is "
+                        f"{classes!r}: at least two classes were expected. If one is "
                         "meant, give the vocabulary: CategoryBlock(vocab=[...])"
                     )
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 from torte.data.getters import FuncGetter
 from torte.data.item_store import as_index, hold
 from torte.data.subsets import FilteredBase
-from torte.data.tfmd_lists import TfmdLists
+from torte.data.tfmd_lists import TfmdLists, check_splits
 from torte.dispatch import ItemTransform, L, Transform, undescribable
 
 __all__ = ["Datasets", "decode_at", "show_at", "test_set"]
@@ -54,6 +54,7 @@ class Datasets(FilteredBase):
             if items is None:
                 raise ValueError("Datasets needs items, or tls")
             held = hold(items, use_list)
+            splits = None if splits is None else check_splits(splits, len(held))
             tls = [
                 TfmdLists(
                     held,
@@ -74,20 +75,22 @@ class Datasets(FilteredBase):
         if not 0 <= self.n_inp <= len(self.tls):
             raise ValueError(f"n_inp={n_inp!r}, but there are {len(self.tls)} parts")
         self.dl_type = dl_type
+        self._one_source = all(tl._shares_items(self.tls[0]) for tl in self.tls)
 
     def __len__(self) -> int:
         return len(self.tls[0])
 
     def __getitem__(self, index: Any) -> Any:
         """The tuple of one item, or an `L` of such tuples."""
-        if not (hasattr(index, "__index__") and getattr(index, "ndim", 0) == 0):
-            return L([self[int(i)] for i in as_index(index, len(self))])
-        first = self.tls[0]
-        raw = first.raw(int(index))
-        return tuple(
-            tl.tfms(raw if tl._shares_items(first) else tl.raw(int(index)), split_idx=tl.split_idx)
-            for tl in self.tls
-        )
+        if type(index) is not int:
+            if not (hasattr(index, "__index__") and getattr(index, "ndim", 0) == 0):
+                return L([self[int(i)] for i in as_index(index, len(self))])
+            index = int(index)
+        tls = self.tls
+        if not self._one_source:
+            return tuple([tl[index] for tl in tls])
+        raw = tls[0].raw(index)
+        return tuple([tl.tfms(raw, split_idx=tl.split_idx) for tl in tls])
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         return (self[index] for index in range(len(self)))
@@ -129,6 +132,7 @@ class Datasets(FilteredBase):
     def _with(self, tls: Sequence[TfmdLists]) -> Self:
         other = copy.copy(self)
         other.tls = L(list(tls))
+        other._one_source = all(tl._shares_items(tls[0]) for tl in tls)
         return other
 
     def subset(self, i: int) -> Self:

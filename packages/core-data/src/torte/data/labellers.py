@@ -2,12 +2,13 @@
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from torte.dispatch import serializable
 
-__all__ = ["RegexLabeller", "parent_label"]
+__all__ = ["RegexLabeller", "UsingAttr", "parent_label", "using_attr"]
 
 
 @serializable
@@ -56,3 +57,28 @@ class RegexLabeller:
     def config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {"pat": self.pat, "match": self.match}
+
+
+@serializable
+class UsingAttr:
+    """Calls a function on one attribute of an item.
+
+    Args:
+        f: The function.
+        attr: The attribute's name.
+    """
+
+    def __init__(self, f: Callable[[Any], Any], attr: str) -> None:
+        self.f, self.attr = f, attr
+
+    def __call__(self, o: Any) -> Any:
+        """What the function makes of the item's attribute."""
+        return self.f(getattr(o, self.attr))
+
+    def __repr__(self) -> str:
+        return f"using_attr({self.f!r}, {self.attr!r})"
+
+
+def using_attr(f: Callable[[Any], Any], attr: str) -> UsingAttr:
+    """A function that calls `f` on an item's `attr`: `using_attr(RegexLabeller(...), "name")`."""
+    return UsingAttr(f, attr)

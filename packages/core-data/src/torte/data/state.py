@@ -89,10 +89,12 @@ def _without_data(dataset: Any) -> Any:
 def _same_transforms(dataset: Any, other: Any) -> bool:
     if not isinstance(dataset, FilteredBase) or type(dataset) is not type(other):
         return False
-    pairs = [(getattr(dataset, "tls", [dataset]), getattr(other, "tls", [other]))]
-    return all(
-        a.tfms is b.tfms for mine, theirs in pairs for a, b in zip(mine, theirs, strict=True)
-    )
+    mine, theirs = (_steps(each) for each in (dataset, other))
+    return len(mine) == len(theirs) and all(a is b for a, b in zip(mine, theirs, strict=True))
+
+
+def _steps(dataset: Any) -> list[Any]:
+    return [step for tl in getattr(dataset, "tls", [dataset]) for step in tl.tfms.fs]
 
 
 def _content(dls: Any) -> dict[str, Any]:

@@ -36,8 +36,11 @@ def describe_value(value: Any) -> str:
         if value.ndim == 0:
             return f"{kind}({plain(value).item()})"
         return f"{kind} {dtype} of shape {'x'.join(map(str, value.shape))}"
-    if type(value) is tuple:
-        return "(" + ", ".join(describe_value(v) for v in value) + ")"
+    if type(value) in {tuple, list} and any(isinstance(v, Tensor | tuple | dict) for v in value):
+        inside = ", ".join(describe_value(v) for v in value)
+        return f"({inside})" if type(value) is tuple else f"[{inside}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{k!r}: {describe_value(v)}" for k, v in value.items()) + "}"
     text = " ".join(repr(value).split())
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
@@ -118,10 +121,7 @@ def _item_steps(account: _Account, loader: Any, dsets: "Datasets", tfms: list[An
             tfm.name, lambda tfm=tfm, sample=sample: tfm(sample, split_idx=0), sample
         )
     account.title(f"A batch of {bs} items")
-    return [
-        account.step(f"item {i}", lambda i=i: loader.after_item(dsets.train[i]), quiet=True)
-        for i in range(bs)
-    ]
+    return [account.step(f"item {i}", lambda i=i: loader.do_item(i), quiet=True) for i in range(bs)]
 
 
 def _batch_steps(account: _Account, loader: Any, samples: list[Any], tfms: list[Any]) -> Any:

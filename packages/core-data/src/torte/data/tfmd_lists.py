@@ -9,12 +9,16 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from torte.data.item_store import as_index, hold, item_at
+from torte.data.item_store import as_index, has_rows, hold, item_at
 from torte.data.seeding import drawing
 from torte.data.subsets import FilteredBase
 from torte.dispatch import L, Pipeline
 
 __all__ = ["TfmdLists", "check_splits"]
+
+
+class _Splits(list[NDArray[np.int64]]):
+    """Splits that have been checked: several lists of one collection share them."""
 
 
 def check_splits(splits: Any, count: int) -> list[NDArray[np.int64]]:
@@ -23,9 +27,11 @@ def check_splits(splits: Any, count: int) -> list[NDArray[np.int64]]:
     Raises:
         IndexError: A split holds an index that is no item.
     """
+    if isinstance(splits, _Splits):
+        return splits
     if splits is None:
-        return [np.arange(count), np.empty(0, np.int64)]
-    found = []
+        return _Splits([np.arange(count), np.empty(0, np.int64)])
+    found = _Splits()
     for number, split in enumerate(splits):
         try:
             found.append(as_index(split, count))
@@ -90,6 +96,7 @@ class TfmdLists(FilteredBase):
         dl_type: type | None = None,
     ) -> None:
         self._store = hold(items, use_list)
+        self._has_rows = has_rows(self._store)
         self._index: NDArray[np.int64] | None = None
         self._splits = None if splits is None else check_splits(splits, len(self._store))
         self.split_idx, self.dl_type = split_idx, dl_type
@@ -112,11 +119,16 @@ class TfmdLists(FilteredBase):
         Raises:
             IndexError: There is no such item.
         """
-        count = len(self)
-        if not -count <= index < count:
-            raise IndexError(f"item {index} of {count}")
-        index = index if index >= 0 else index + count
-        return item_at(self._store, index if self._index is None else int(self._index[index]))
+        if self._index is not None:
+            try:
+                index = self._index.item(index)
+            except IndexError as error:
+                raise IndexError(f"item {index} of {len(self)}") from error
+        elif not 0 <= index < len(self):
+            if not -len(self) <= index < 0:
+                raise IndexError(f"item {index} of {len(self)}")
+            index += len(self)
+        return item_at(self._store, index) if self._has_rows else self._store[index]
 
     def _shares_items(self, other: "TfmdLists") -> bool:
         return self._store is other._store and self._index is other._index
@@ -126,15 +138,15 @@ class TfmdLists(FilteredBase):
         """The items before any transform: the collection itself, or for a subset its part."""
         if self._index is None:
             return self._store
-        if hasattr(self._store, "iloc"):
-            return self._store.iloc[self._index]
+        if self._has_rows:
+            return getattr(self._store, "iloc", self._store)[self._index]
         if isinstance(self._store, np.ndarray):
             return self._store[self._index]
         return L([item_at(self._store, int(index)) for index in self._index])
 
     def __getitem__(self, index: Any) -> Any:
         """One transformed item, or an `L` of them."""
-        if hasattr(index, "__index__") and getattr(index, "ndim", 0) == 0:
+        if type(index) is int or (hasattr(index, "__index__") and getattr(index, "ndim", 0) == 0):
             return self.tfms(self.raw(int(index)), split_idx=self.split_idx)
         return L([self[int(i)] for i in as_index(index, len(self))])
 
@@ -164,6 +176,7 @@ class TfmdLists(FilteredBase):
         """This list with other items and the same transforms, which are not set up again."""
         other = copy.copy(self)
         other._store, other._index, other._splits = store, index, None
+        other._has_rows = has_rows(store)
         other.split_idx = split_idx
         return other
 
@@ -268,4 +281,4 @@ class TfmdLists(FilteredBase):
 
     def _shown(self) -> str:
         items = [repr(self.raw(i)) for i in range(min(3, len(self)))]
-        return f"({len(self)} items) [{', '.join(items)}{', …' if len(self) > 3 else ''}]"
+        return f"({len(self)} items) [{', '.join(items)}{', ...' if len(self) > 3 else ''}]"

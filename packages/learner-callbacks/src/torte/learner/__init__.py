@@ -17,22 +17,71 @@ from torte.learner.callback import (
 from torte.learner.callback_set import (
     CallbackNameError,
 )
+from torte.learner.callbacks.accumulation import (
+    GradientAccumulation,
+)
+from torte.learner.callbacks.averaging import (
+    EMA,
+)
+from torte.learner.callbacks.batchnorm import (
+    BnFreeze,
+)
+from torte.learner.callbacks.clipping import (
+    GradientClip,
+)
+from torte.learner.callbacks.collecting import (
+    CollectDataCallback,
+    ShortEpochCallback,
+)
 from torte.learner.callbacks.csv_logger import (
     CSVLogger,
+)
+from torte.learner.callbacks.dropout import (
+    MCDropoutCallback,
 )
 from torte.learner.callbacks.gathering import (
     FetchPredsCallback,
     GatherPredsCallback,
     read_saved,
 )
+from torte.learner.callbacks.loaders import (
+    PartialDL,
+    WeightedDL,
+)
+from torte.learner.callbacks.mixing import (
+    CutMix,
+    MixHandler,
+    MixUp,
+)
+from torte.learner.callbacks.precision import (
+    AMPMode,
+    ChannelsLast,
+    MixedPrecision,
+)
 from torte.learner.callbacks.progress import (
     ProgressCallback,
+)
+from torte.learner.callbacks.rnn import (
+    ModelResetter,
+    RNNCallback,
+    RNNRegularizer,
+    rnn_cbs,
 )
 from torte.learner.callbacks.scheduling import (
     ParamScheduler,
 )
 from torte.learner.callbacks.show_graph import (
     ShowGraphCallback,
+)
+from torte.learner.callbacks.statistics import (
+    ActivationStats,
+)
+from torte.learner.callbacks.tracking import (
+    EarlyStoppingCallback,
+    ReduceLROnPlateau,
+    SaveModelCallback,
+    TerminateOnNaNCallback,
+    TrackerCallback,
 )
 from torte.learner.callbacks.training_mode import (
     CudaCallback,
@@ -60,6 +109,17 @@ from torte.learner.export import (
     ExportError,
     export_learner,
     load_learner,
+)
+from torte.learner.hooks import (
+    Hook,
+    HookCallback,
+    Hooks,
+    dummy_eval,
+    evaluating,
+    hook_output,
+    hook_outputs,
+    model_sizes,
+    num_features_model,
 )
 from torte.learner.layers import (
     BATCH_NORM_TYPES,
@@ -217,6 +277,20 @@ from torte.learner.metrics import (
     top_k_accuracy,
     wide_dtype,
 )
+from torte.learner.model_graph import (
+    GraphNode,
+    ModelGraph,
+    model_graph,
+)
+from torte.learner.model_summary import (
+    LayerSummary,
+    ModelSummary,
+    is_whole,
+    layer_info,
+    model_summary,
+    module_summary,
+    walk_layers,
+)
 from torte.learner.optimizers import (
     bn_bias_params,
     params,
@@ -267,10 +341,13 @@ from torte.learner.suggestions import (
 
 __all__ = [
     "BATCH_NORM_TYPES",
+    "EMA",
     "NORMALISATION_TYPES",
+    "AMPMode",
     "APScoreBinary",
     "APScoreMulti",
     "AccumMetric",
+    "ActivationStats",
     "ActivationType",
     "AdaptiveAvgPool",
     "AdaptiveConcatPool1d",
@@ -286,6 +363,7 @@ __all__ = [
     "BaseLoss",
     "BatchNorm",
     "BatchNorm1dFlat",
+    "BnFreeze",
     "BrierScore",
     "BrierScoreMulti",
     "CSVLogger",
@@ -301,15 +379,19 @@ __all__ = [
     "CancelTrainException",
     "CancelValidException",
     "Cat",
+    "ChannelsLast",
     "CohenKappa",
+    "CollectDataCallback",
     "ConvLayer",
     "CorpusBLEUMetric",
     "CrossEntropyLossFlat",
     "CudaCallback",
+    "CutMix",
     "Debugger",
     "Dice",
     "DiceLoss",
     "DiceMulti",
+    "EarlyStoppingCallback",
     "Embedding",
     "Event",
     "ExplainedVariance",
@@ -324,8 +406,14 @@ __all__ = [
     "FocalLoss",
     "FocalLossFlat",
     "GatherPredsCallback",
+    "GradientAccumulation",
+    "GradientClip",
+    "GraphNode",
     "HammingLoss",
     "HammingLossMulti",
+    "Hook",
+    "HookCallback",
+    "Hooks",
     "Identity",
     "InstanceNorm",
     "Jaccard",
@@ -338,10 +426,12 @@ __all__ = [
     "LabelSmoothingCrossEntropy",
     "LabelSmoothingCrossEntropyFlat",
     "Lambda",
+    "LayerSummary",
     "Learner",
     "LinBnDrop",
     "LossMetric",
     "LossMetrics",
+    "MCDropoutCallback",
     "MSELossFlat",
     "MatthewsCorrCoef",
     "MatthewsCorrCoefMulti",
@@ -351,11 +441,18 @@ __all__ = [
     "Metric",
     "Mish",
     "MishJit",
+    "MixHandler",
+    "MixUp",
+    "MixedPrecision",
+    "ModelGraph",
     "ModelRecipeError",
+    "ModelResetter",
+    "ModelSummary",
     "NoneReduce",
     "NormType",
     "ParamScheduler",
     "ParameterModule",
+    "PartialDL",
     "PartialLambda",
     "PearsonCorrCoef",
     "Perplexity",
@@ -368,9 +465,12 @@ __all__ = [
     "ProdLayer",
     "ProgressCallback",
     "R2Score",
+    "RNNCallback",
+    "RNNRegularizer",
     "Recall",
     "RecallMulti",
     "Recorder",
+    "ReduceLROnPlateau",
     "ResBlock",
     "ResizeBatch",
     "RocAuc",
@@ -379,6 +479,7 @@ __all__ = [
     "SEBlock",
     "SEModule",
     "SEResNeXtBlock",
+    "SaveModelCallback",
     "SchedCos",
     "SchedExp",
     "SchedLin",
@@ -390,6 +491,7 @@ __all__ = [
     "SequenceBlock",
     "SequentialEx",
     "ShadowedFieldWarning",
+    "ShortEpochCallback",
     "ShowGraphCallback",
     "SigmoidRange",
     "SimpleCNN",
@@ -400,11 +502,14 @@ __all__ = [
     "SuggestionMethod",
     "Swish",
     "SwishJit",
+    "TerminateOnNaNCallback",
     "TimeDistributed",
     "TorchMetric",
+    "TrackerCallback",
     "TrainEvalCallback",
     "ValueMetric",
     "View",
+    "WeightedDL",
     "accuracy",
     "accuracy_multi",
     "adaptive_pool",
@@ -422,7 +527,9 @@ __all__ = [
     "cond_init",
     "default_loss",
     "defaults",
+    "dummy_eval",
     "error_rate",
+    "evaluating",
     "event",
     "exp_rmspe",
     "export_learner",
@@ -432,11 +539,15 @@ __all__ = [
     "format_time",
     "has_children",
     "has_params",
+    "hook_output",
+    "hook_outputs",
     "icnr_init",
     "in_channels",
     "init_default",
     "init_linear",
+    "is_whole",
     "kaiming_leaky",
+    "layer_info",
     "load_learner",
     "load_model",
     "mae",
@@ -446,10 +557,15 @@ __all__ = [
     "mk_metric",
     "mk_metrics",
     "model_builder",
+    "model_graph",
     "model_recipe",
+    "model_sizes",
+    "model_summary",
     "module",
+    "module_summary",
     "mse",
     "msle",
+    "num_features_model",
     "optim_metric",
     "params",
     "perplexity",
@@ -457,6 +573,7 @@ __all__ = [
     "reduce_loss",
     "requires_grad",
     "rmse",
+    "rnn_cbs",
     "save_model",
     "sched_cos",
     "sched_exp",
@@ -477,5 +594,6 @@ __all__ = [
     "trunc_normal_",
     "valley",
     "vleaky_relu",
+    "walk_layers",
     "wide_dtype",
 ]

@@ -154,7 +154,7 @@ def build_model(recipe: Any) -> nn.Module:
 
 
 def _builder(name: Any) -> Callable[..., nn.Module]:
-    if name not in _BUILDERS and isinstance(name, str):
+    if isinstance(name, str) and name not in _BUILDERS:
         _import_own_layer(name)
     if not isinstance(name, str) or name not in _BUILDERS:
         near = get_close_matches(str(name), _BUILDERS, 1)

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from torte.dispatch import describe, rebuild, undescribable
+from torte.data.state import describe_loaders, rebuild_loaders
+from torte.dispatch import UndescribableError, UnknownNameError, describe, rebuild, undescribable
 from torte.learner.builders import ModelRecipeError, build_model, model_builder, model_recipe
 from torte.learner.learner import Learner
 from torte.learner.packing import FileFormatError, read_file, write_file
@@ -44,8 +45,6 @@ def export_learner(learn: Learner, fname: "str | Path" = "export.safetensors") -
         ExportError: If the model, a transform or the loss cannot be described; the message says
             which and what to do. Nothing is written then.
     """
-    from torte.data import describe_loaders
-
     model = unwrapped(learn.model)
     try:
         recipe = model_recipe(model)
@@ -53,11 +52,16 @@ def export_learner(learn: Learner, fname: "str | Path" = "export.safetensors") -
     except ModelRecipeError as error:
         raise ExportError(f"the model cannot be exported: {error}") from error
     _warn_of_callbacks(learn)
+    try:
+        with learn.looking():
+            loaders = describe_loaders(learn.dls)
+    except UndescribableError as error:
+        raise ExportError(f"the data's transforms cannot be exported: {error}") from error
     content = {
         "model": recipe,
         "weights": model_state(model),
         "dtype": str(_dtype(model)).removeprefix("torch."),
-        "loaders": describe_loaders(learn.dls),
+        "loaders": loaders,
         "loss": _described_loss(learn.loss_func),
     }
     return write_file(Path(learn.path) / fname, EXPORT, content)
@@ -130,20 +134,23 @@ def load_learner(fname: "str | Path", cpu: bool = True) -> Learner:
     Raises:
         FileNotFoundError: If there is no such file.
         FileFormatError: If it is not such a file, or damaged.
+        ModelRecipeError: If the model's builder does not take the arguments in it.
         UnknownNameError: If it names something that is not registered.
     """
-    from torte.data import rebuild_loaders
-
     content = read_file(Path(fname), EXPORT)
     expected = {"model", "weights", "dtype", "loaders", "loss"}
     if not isinstance(content, dict) or not expected <= content.keys():
         raise FileFormatError(f"{str(fname)!r} lacks parts of an exported learner")
-    model = _loaded_model(content)
-    loss = None if content["loss"] is None else rebuild(content["loss"])
-    dls = rebuild_loaders(content["loaders"])
-    device = "cpu" if cpu or not torch.cuda.is_available() else "cuda"
-    dls.to(device)
-    learn = Learner(dls, model.to(device), loss_func=loss, path=Path(fname).parent)
+    try:
+        model, dls = _loaded_model(content), rebuild_loaders(content["loaders"])
+        loss = None if content["loss"] is None else rebuild(content["loss"])
+        learn = Learner(dls, model, loss_func=loss, path=Path(fname).parent)
+    except (FileFormatError, ModelRecipeError, UnknownNameError):
+        raise
+    except Exception as error:
+        # Whatever a builder or transform makes of forged arguments, the fault is the file's.
+        raise FileFormatError(f"{str(fname)!r} is damaged: {error}") from error
+    learn.to("cpu" if cpu or not torch.cuda.is_available() else "cuda")
     learn.model.eval()
     return learn
 

@@ -127,13 +127,9 @@ class Inference(Looking):
         """
         dl = self._one_item_loader(item, rm_type_tfms)
         inputs, preds, _, decoded = self.get_preds(dl=dl, with_input=True, with_decoded=True)
-        shown = self._decoded_sample(dl, inputs, decoded)
-        n_inp = len(inputs) if isinstance(inputs, tuple) else 1
-        target = _single(shown[n_inp:]) if shown is not None else _first(decoded)
+        shown_input, target = self._decoded_sample(dl, inputs, decoded)
         result = (target, _first(decoded), _first(preds))
-        if not with_input:
-            return result
-        return (_single(shown[:n_inp]) if shown is not None else _first(inputs), *result)
+        return (shown_input, *result) if with_input else result
 
     def _one_item_loader(self, item: Any, rm_type_tfms: int | None) -> Any:
         if isinstance(self._pipeline_loader(), TfmdDL):
@@ -146,12 +142,16 @@ class Inference(Looking):
         loaders = getattr(self.dls, "loaders", None) or [getattr(self.dls, "train", None)]
         return loaders[min(1, len(loaders) - 1)]
 
-    def _decoded_sample(self, dl: Any, inputs: Any, decoded: Any) -> tuple[Any, ...] | None:
-        """The sample as the transforms' decodes give it, or None if there are none."""
+    def _decoded_sample(self, dl: Any, inputs: Any, decoded: Any) -> tuple[Any, Any]:
+        """Input and target of a sample as the transforms' decodes give them, if there are any."""
         if not isinstance(dl, TfmdDL):
-            return None
-        batch = (*_as_tuple(inputs), *_as_tuple(decoded))
-        return self._pipeline_loader().decode_batch(batch)[0]
+            return _first(inputs), _first(decoded)
+        inputs = _as_tuple(inputs)
+        if not hasattr(self.loss_func, "decodes"):
+            # What the model returns is no target then, so there is nothing to decode it by.
+            return _single(dl.decode_batch(inputs)[0]), _first(decoded)
+        shown = self._pipeline_loader().decode_batch((*inputs, *_as_tuple(decoded)))[0]
+        return _single(shown[: len(inputs)]), _single(shown[len(inputs) :])
 
     def show_results(
         self, ds_idx: int = 1, dl: Any = None, max_n: int = 9, shuffle: bool = True, **kwargs: Any

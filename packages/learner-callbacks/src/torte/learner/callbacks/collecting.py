@@ -41,6 +41,9 @@ class ShortEpochCallback(Callback):
         short_valid: Whether to cut validation too.
     """
 
+    # Last of all, so that the batch that ends the part is recorded.
+    order = 90
+
     def __init__(self, pct: float = 0.01, short_valid: bool = True) -> None:
         super().__init__()
         self.pct = pct

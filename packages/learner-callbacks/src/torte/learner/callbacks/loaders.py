@@ -73,11 +73,12 @@ class PartialDL(TfmdDL):
         partial_n: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(dataset=dataset, bs=bs, **kwargs)
         count = None if dataset is None else len(dataset)
         if partial_n is not None and count is not None and not 0 < partial_n <= count:
             raise ValueError(f"partial_n={partial_n} items cannot be taken of {count}")
+        # Before the rest, which asks for the length.
         self.partial_n = partial_n
+        super().__init__(dataset=dataset, bs=bs, **kwargs)
 
     def get_idxs(self) -> Any:
         """Choose the items of a pass; in the order of the dataset unless shuffled."""

@@ -43,6 +43,7 @@ class MixedPrecision(Callback):
         self.scaler: torch.amp.GradScaler | None = None
         self._autocast: torch.autocast | None = None
         self._scaler_state: dict[str, Any] | None = None
+        self._unscaled = False
 
     def before_fit(self) -> None:
         """Make the loss scaler; from fit to fit the scale goes on."""
@@ -50,11 +51,12 @@ class MixedPrecision(Callback):
         device = learn.device
         self._device_type = "cpu" if device is None else device.type
         self._dtype = torch.float16 if self.amp_mode == AMPMode.FP16 else torch.bfloat16
-        if self.amp_mode == AMPMode.FP16 and self.scaler is None:
+        if self.amp_mode == AMPMode.FP16:
+            # A new one: a fit that was interrupted may have left the last in the middle of a step.
+            last = self._scaler_state if self.scaler is None else self.scaler.state_dict()
             self.scaler = torch.amp.GradScaler(self._device_type, **self.kwargs)
-            if self._scaler_state is not None:
-                self.scaler.load_state_dict(self._scaler_state)
-        if self.scaler is not None:
+            if last is not None:
+                self.scaler.load_state_dict(last)
             learn.step = self._scaled_step
 
     def before_batch(self) -> None:
@@ -81,20 +83,29 @@ class MixedPrecision(Callback):
         """Unscale the gradients."""
         if self.scaler is not None:
             self.scaler.unscale_(self.learn.opt)
+            self._unscaled = True
 
     def _scaled_step(self) -> None:
         """Step unless a gradient overflowed, and adapt the scale."""
         assert self.scaler is not None
         self.scaler.step(self.learn.opt)
+        self._update_scale()
+
+    def _update_scale(self) -> None:
+        assert self.scaler is not None
         self.scaler.update()
+        self._unscaled = False
 
     def after_batch(self) -> None:
-        """Leave mixed precision if the batch was cancelled inside it."""
+        """Leave mixed precision, and end the step, if the batch was cancelled inside them."""
         self._leave()
+        if self._unscaled:
+            self._update_scale()
 
     def clean_up(self) -> None:
         """Leave mixed precision and give the Learner its own step back."""
         self._leave()
+        self._unscaled = False
         vars(self.learn).pop("step", None)
 
     def _leave(self) -> None:

@@ -74,7 +74,10 @@ class FusedPlan:
         """Take one step; returns the new number-valued state."""
         if self.cohort.sharded:
             self.parameters = self.cohort.local(self.cohort.parameters)
-        return self._kernel(self, _laid_out(self, self.cohort.local(gradients)), values)
+        numbers = self._kernel(self, _laid_out(self, self.cohort.local(gradients)), values)
+        # PyTorch's fused kernels leave this out, and autograd would not see stale graphs.
+        torch.autograd.graph.increment_version(self.parameters)
+        return numbers
 
 
 def _laid_out(plan: FusedPlan, gradients: list[Tensor]) -> list[Tensor]:

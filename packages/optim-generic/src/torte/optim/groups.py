@@ -41,19 +41,18 @@ def named_groups(params: Params, taken: Collection[str] = ()) -> list[dict[str, 
             "optimizer got no parameters: is every parameter frozen, or was an "
             "iterator passed that had been used up?"
         )
-    grouped = [dict(entry) for entry in entries] if _are_groups(entries) else [{"params": entries}]
-    if not isinstance(entries[0], Mapping) and _are_groups(entries):
+    grouped: list[dict[str, Any]] = [{"params": entries}]
+    if isinstance(entries[0], Mapping):
+        grouped = [dict(entry) for entry in entries]
+    elif _is_group(entries[0]):
         grouped = [{"params": list(entry)} for entry in entries]
     _name_parameters(grouped, taken)
     return grouped
 
 
-def _are_groups(entries: Sequence[Any]) -> bool:
-    first = entries[0]
-    if isinstance(first, Mapping):
-        return True
-    named_parameter = isinstance(first, tuple) and len(first) == 2 and isinstance(first[0], str)
-    return not isinstance(first, Tensor) and not named_parameter and isinstance(first, Iterable)
+def _is_group(entry: Any) -> bool:
+    named_parameter = isinstance(entry, tuple) and len(entry) == 2 and isinstance(entry[0], str)
+    return not isinstance(entry, Tensor) and not named_parameter and isinstance(entry, Iterable)
 
 
 def _name_parameters(groups: list[dict[str, Any]], taken: Collection[str]) -> None:

@@ -148,6 +148,14 @@ class Traced:
     def __bool__(self) -> bool:
         raise NotRecordableError("a decision on the elements of a tensor")
 
+    def __iter__(self) -> Any:
+        raise NotRecordableError("the rows of a tensor")
+
+    def __getitem__(self, key: Any) -> Any:
+        raise NotRecordableError("single elements of a tensor")
+
+    __setitem__ = __getitem__
+
     __hash__ = object.__hash__
 
 
@@ -242,7 +250,10 @@ def record(
     known.update(inputs)
     kept: dict[str, Any] = {}
     for rule in rules:
-        result = rule(p, known)
+        try:
+            result = rule(p, known)
+        except TypeError as error:  # Python asks for a number or another method that is not there
+            raise NotRecordableError(f"something in {rule.name!r}: {error}") from error
         known.update(result)
         kept.update(result)
     # State that a rule changed in place without returning it is kept too.

@@ -32,10 +32,11 @@ def main(epochs: int, size: int, outputs: Path) -> None:
     learn = vision_learner(dls, "tf_efficientnet_lite0", metrics=accuracy, path=outputs)
 
     dls.show_batch()
-    plt.savefig(outputs / "batch.png")
-    learn.fine_tune(epochs, base_lr=8e-3)
+    plt.savefig(outputs / "batch.png", bbox_inches="tight")
+    learn.unfreeze()
+    learn.fit_one_cycle(epochs, 4e-3)
     learn.show_results()
-    plt.savefig(outputs / "results.png")
+    plt.savefig(outputs / "results.png", bbox_inches="tight")
 
     exported = learn.export("garments.safetensors")
     picture = get_image_files(path / "valid")[0]
@@ -46,7 +47,7 @@ def main(epochs: int, size: int, outputs: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=6, help="epochs after the frozen one")
+    parser.add_argument("--epochs", type=int, default=8, help="passes over the training pictures")
     parser.add_argument("--size", type=int, default=96, help="height and width of the pictures")
     parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="where files go")
     main(**vars(parser.parse_args()))

@@ -132,6 +132,25 @@ def _(
     return ctxs
 
 
+@show_batch.register
+def _(
+    x: TensorImageBase,
+    y: TensorPoint,
+    samples: Any,
+    ctxs: Any = None,
+    max_n: int = 9,
+    **kwargs: Any,
+) -> list[Any]:
+    """Images with their points (or boxes) on them."""
+    n = _count(samples, max_n)
+    ctxs = list(_axes(n, kwargs) if ctxs is None else ctxs)
+    shown = []
+    for sample, start in zip(samples[:n], ctxs, strict=False):
+        ctx = sample[0].show(ctx=start, **kwargs)
+        shown.append(_show_target(sample[1], sample[0], ctx, kwargs))
+    return shown
+
+
 @show_results.register
 def _(
     x: TensorImageBase,
@@ -154,8 +173,15 @@ def _side_by_side(
     for place, sample in enumerate(samples[: len(ctxs) // 2]):
         for side, target in enumerate((sample[1], outs[place][0])):
             ctx = sample[0].show(ctx=ctxs[2 * place + side], **kwargs)
-            ctxs[2 * place + side] = _framed(target.show(ctx=ctx, **kwargs), sample[0])
+            ctxs[2 * place + side] = _show_target(target, sample[0], ctx, kwargs)
     return ctxs
+
+
+def _show_target(target: Any, image: Tensor, ctx: Any, kwargs: dict[str, Any]) -> Any:
+    """Draws points or boxes on axes that show their image, points large enough to be seen."""
+    points = isinstance(target, TensorPoint) and not isinstance(target, TensorBBox)
+    ctx = target.show(ctx=ctx, **({"s": 60, "edgecolors": "white", **kwargs} if points else kwargs))
+    return _framed(ctx, image)
 
 
 def _framed(ctx: Any, image: Tensor) -> Any:

@@ -10,6 +10,7 @@ from torch import nn
 from torte.data import Normalize, TfmdDL, get_c
 from torte.data.tensors import TensorImage, TensorPoint
 from torte.learner.learner import Learner
+from torte.learner.state import rng_restored
 from torte.optim import Adam
 from torte.vision.models.architectures import ArchitectureLike, find_architecture
 from torte.vision.models.body_and_head import Cut, default_split
@@ -120,8 +121,10 @@ def vision_learner(
     Raises:
         UnknownArchitectureError: If there is no such architecture.
         WeightsUnavailableError: If its weights are neither here nor to be downloaded.
-        ValueError: If the data do not say how many outputs there are.
+        ValueError: If the data do not say how many outputs there are, or their images have another
+            number of channels than `n_in`.
     """
+    _check_channels(dls, n_in)
     meta = model_meta.get(arch, {})
     built = build_vision_model(
         arch,
@@ -224,6 +227,7 @@ def unet_learner(
         WeightsUnavailableError: If its weights are neither here nor to be downloaded.
         BodyCutError: If the architecture has no maps of several resolutions.
     """
+    _check_channels(dls, n_in)
     meta = model_meta.get(arch, {})
     built = build_unet_model(
         arch,
@@ -316,7 +320,8 @@ def outputs_of(dls: Any) -> int:
     try:
         return get_c(dls)
     except ValueError:
-        target = _first_target(dls)
+        item = _first_item(dls)
+        target = item[1] if len(item) == 2 else None
         if type(target) is TensorPoint:
             return target.numel()
         if isinstance(target, TensorImage):
@@ -324,13 +329,25 @@ def outputs_of(dls: Any) -> int:
         raise
 
 
-def _first_target(dls: Any) -> Any:
-    """The first training item's target as it joins a batch; None if there are several or none."""
+def _first_item(dls: Any) -> tuple[Any, ...]:
+    """The first training item as it joins a batch; nothing where the loaders are not torte's."""
     loader = getattr(dls, "train", None)
     if not isinstance(loader, TfmdDL) or not len(loader.dataset or ()):
-        return None
-    item = loader.after_item(loader.dataset[0])
-    return item[1] if isinstance(item, tuple) and len(item) == 2 else None
+        return ()
+    with rng_restored():
+        item = loader.after_item(loader.dataset[0])
+    return item if isinstance(item, tuple) else (item,)
+
+
+def _check_channels(dls: Any, n_in: int) -> None:
+    """Refuses images of another number of channels than the model takes, before any training."""
+    first = next(iter(_first_item(dls)), None)
+    if isinstance(first, TensorImage) and first.shape[0] != n_in:
+        raise ValueError(
+            f"the images have {first.shape[0]} channels (they are {type(first).__name__}), but the "
+            f"model is to take n_in={n_in}: give n_in={first.shape[0]}, or img_cls=PILImage to the "
+            "loaders for three channels"
+        )
 
 
 def _image_size(dls: Any) -> tuple[int, int]:

@@ -6,7 +6,7 @@ Every method makes a `DataBlock` and hands it to `from_dblock`; where none fits,
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from functools import partial, update_wrapper
 from pathlib import Path
 from typing import Any, Self
 
@@ -75,7 +75,9 @@ class ImageDataLoaders(DataLoaders):
         """
         if valid_pct is None:
             splitter = GrandparentSplitter(train_name=train, valid_name=valid)
-            get_items: Label = partial(get_image_files, folders=[train, valid])
+            # Wrapped, so that messages call it by its name.
+            in_both = partial(get_image_files, folders=[train, valid])
+            get_items: Label = update_wrapper(in_both, get_image_files)
         else:
             splitter = RandomSplitter(valid_pct, seed=seed)
             get_items = get_image_files

@@ -8,7 +8,14 @@ import torch
 from PIL import Image
 
 from torte.data.images import PILMask
-from torte.data.tensors import TensorBase, TensorBBox, TensorImageBase, TensorMask, TensorPoint, plain
+from torte.data.tensors import (
+    TensorBase,
+    TensorBBox,
+    TensorImageBase,
+    TensorMask,
+    TensorPoint,
+    plain,
+)
 from torte.dispatch import DisplayedTransform, ItemTransform, L, serializable
 
 __all__ = ["AddMaskCodes", "CheckMask", "MaskValueError", "PointScaler"]

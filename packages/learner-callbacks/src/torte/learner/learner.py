@@ -16,7 +16,7 @@ from torte.learner.callbacks.progress import ProgressCallback
 from torte.learner.defaults import defaults, loss_from_data
 from torte.learner.events import Event
 from torte.learner.inference import Inference
-from torte.learner.metrics.contract import mk_metrics
+from torte.learner.metrics.conversion import mk_metrics
 from torte.learner.optimizers import make_optimizer, trainable_params
 from torte.learner.persistence import Persistence
 from torte.learner.search import LearningRateSearch

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from torte.data.tensors import plain
-from torte.learner.metrics.contract import AvgLoss, Metric
+from torte.learner.metrics.averages import AvgLoss
+from torte.learner.metrics.contract import Metric
 
 if TYPE_CHECKING:
     from torte.learner.learner import Learner

@@ -1,0 +1,99 @@
+"""Metrics of whatever a user passes as one: functions, classes, torchmetrics objects."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from torte.data.tensors import plain
+from torte.learner.metrics.averages import AvgMetric
+from torte.learner.metrics.contract import Metric
+
+if TYPE_CHECKING:
+    from torte.learner.learner import Learner
+
+__all__ = ["TorchMetric", "mk_metric", "mk_metrics"]
+
+
+class TorchMetric(Metric):
+    """A metric of the torchmetrics library, as it is.
+
+    Args:
+        metric: A `torchmetrics.Metric`. It follows the predictions to their device.
+        name: Under which name it is reported; the class's in snake case by default.
+    """
+
+    def __init__(self, metric: Any, name: str | None = None) -> None:
+        self.metric = metric
+        self._batches = 0
+        words = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", type(metric).__name__)
+        self.name = name or re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", words).lower()
+
+    def reset(self) -> None:
+        """Reset the metric."""
+        self.metric.reset()
+        self._batches = 0
+
+    def accumulate(self, learn: Learner) -> None:
+        """Update the metric with predictions and targets."""
+        pred, targets = plain(learn.pred), plain(learn.yb)
+        if isinstance(pred, Tensor) and self.metric.device != pred.device:
+            self.metric.to(pred.device)
+        with torch.no_grad():
+            self.metric.update(pred, *targets)
+        self._batches += 1
+
+    @property
+    def value(self) -> Any:
+        """What the metric computes; `None` before the first batch."""
+        return self.metric.compute() if self._batches else None
+
+    def state(self) -> dict[str, Any]:
+        """Return nothing: torchmetrics synchronises its own state between processes."""
+        return {}
+
+
+def mk_metric(m: Any) -> Metric:
+    """Make a `Metric` of whatever a user passes as one.
+
+    Args:
+        m: A metric, a class of metrics that needs no arguments, a torchmetrics object, or a
+            function of predictions and targets.
+
+    Raises:
+        TypeError: It is none of these.
+    """
+    if isinstance(m, type):
+        m = m()
+    if isinstance(m, Metric):
+        return m
+    torchmetrics = sys.modules.get("torchmetrics")
+    if torchmetrics is not None:
+        if isinstance(m, torchmetrics.MetricCollection):
+            raise TypeError("a MetricCollection holds several metrics; pass *collection.values()")
+        if isinstance(m, torchmetrics.Metric):
+            return TorchMetric(m)
+    if callable(m):
+        return AvgMetric(m)
+    raise TypeError(
+        f"{m!r} is no metric: pass a Metric, a function of (predictions, *targets) or a "
+        f"torchmetrics object"
+    )
+
+
+def mk_metrics(metrics: Any) -> list[Metric]:
+    """Make a list of metrics of what a user passes: nothing, one, or any nesting of several."""
+    if metrics is None:
+        return []
+    if isinstance(metrics, Iterable) and not isinstance(metrics, (str, Metric, torch.nn.Module)):
+        return [metric for item in metrics for metric in mk_metrics(item)]
+    torchmetrics = sys.modules.get("torchmetrics")
+    if torchmetrics is not None and isinstance(metrics, torchmetrics.MetricCollection):
+        named = metrics.items(keep_base=False, copy_state=False)
+        return [TorchMetric(member, name=str(name)) for name, member in named]
+    return [mk_metric(metrics)]

@@ -1,6 +1,8 @@
 """Several pipelines over one collection."""
 
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -251,3 +253,49 @@ def test_it_prints_itself():
     assert repr(simple()) == (
         "Datasets: (4 items) [1, 2, 3, ...]\ntfms - [[Neg], [str, Categorize]]"
     )
+
+
+MEMORY = """
+import multiprocessing, sys
+from pathlib import Path
+import numpy as np
+from torte.data.datasets import Datasets
+
+def private():
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
+
+def read(dsets, queue):
+    sizes = []
+    for epoch in range(3):
+        for item in dsets.train:
+            pass
+        sizes.append(private())
+    queue.put(sizes)
+
+if __name__ == "__main__":
+    count = 200_000
+    paths = [Path(f"/data/class_{i % 100}/image_{i}.jpg") for i in range(count)]
+    splits = [np.random.default_rng(0).permutation(count)[:190_000], np.arange(190_000, count)]
+    dsets = Datasets(paths, [[str]], splits=splits)
+    del paths
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    worker = context.Process(target=read, args=(dsets, queue))
+    worker.start()
+    first, *_, last = queue.get(timeout=200)
+    worker.join()
+    print(first, last)
+    assert last - first < 4096, (first, last)  # kB; a list of paths would cost 40 MB
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="reads Linux's /proc")
+def test_the_memory_of_a_forked_worker_stays_flat_over_epochs(tmp_path):
+    script = tmp_path / "memory.py"
+    script.write_text(MEMORY)
+    result = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert result.returncode == 0, result.stderr

@@ -170,7 +170,9 @@ class MultiCategorize(Categorize):
         numbers = _vocab_of(self).map_objs(labels)
         return TensorMultiCategory(torch.tensor(list(numbers), dtype=torch.int64))
 
-    def decodes(self, o: TensorMultiCategory) -> MultiCategory:
+    def decodes(  # pyright: ignore[reportIncompatibleMethodOverride] - a table of its own
+        self, o: TensorMultiCategory
+    ) -> MultiCategory:
         """The labels of numbers."""
         vocab = _vocab_of(self)
         return MultiCategory([_lookup(vocab, number) for number in o])

@@ -89,7 +89,7 @@ def _retrieve(url: str, target: Path, transfer: Transfer) -> None:
                 known_hash=f"sha256:{digest}" if digest else None,
                 fname=target.name,
                 path=target.parent,
-                downloader=transfer,
+                downloader=transfer,  # pyright: ignore[reportArgumentType] - pooch annotates a processor
             )
     except ValueError as error:
         if "hash" not in str(error):

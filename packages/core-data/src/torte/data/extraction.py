@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 __all__ = ["ArchiveError", "ExtractionLimits", "extract_archive", "is_archive"]
 
@@ -175,7 +175,7 @@ class _Unpacker:
                 file.write(chunk)
         target.chmod(0o755 if member.executable else 0o644)
 
-    def drain(self, stream: IO[bytes] | None) -> None:
+    def drain(self, stream: Any) -> None:
         """Read what follows the last member: only at its end does a stream verify its checksum."""
         while stream is not None and (chunk := stream.read(_CHUNK)):
             self._spend(len(chunk), "after the last member")

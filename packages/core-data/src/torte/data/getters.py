@@ -106,7 +106,7 @@ class ColReader(FuncGetter):
         label_delim: str | None = None,
     ) -> None:
         super().__init__()
-        self.cols = L(cols)
+        self.cols = L([cols] if isinstance(cols, str | int) else list(cols))
         self.pref = pref.as_posix() + "/" if isinstance(pref, Path) else pref
         self.suff, self.label_delim = suff, label_delim
 

@@ -34,13 +34,12 @@ _OF_THE_RUN = frozenset(
     }
 )
 
-for _name in tensors.__all__:
-    _kind = getattr(tensors, _name)
-    if isinstance(_kind, type) and issubclass(_kind, TensorBase):
-        serializable(_kind)
-for _class in (TfmdDL, TfmdLists, Datasets):
+_kinds = [getattr(tensors, name) for name in tensors.__all__]
+_tensor_classes = [
+    kind for kind in _kinds if isinstance(kind, type) and issubclass(kind, TensorBase)
+]
+for _class in (*_tensor_classes, TfmdDL, TfmdLists, Datasets):
     serializable(_class)
-del _name, _kind, _class
 
 
 def _kinds_content(kinds: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
@@ -101,4 +102,4 @@ class FilteredBase:
         loaders += [
             loaders[0].new(self.subset(i), **{**rest, **own[i]}) for i in range(1, self.n_subsets)
         ]
-        return DataLoaders(*loaders, path=path, device=device)
+        return DataLoaders(*loaders, path=Path(path), device=device)

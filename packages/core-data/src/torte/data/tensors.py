@@ -21,7 +21,7 @@ operand's. `plain` is the cheap way back; models and losses are given plain tens
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -96,7 +96,7 @@ class TensorBase(Tensor):
 
     _show_args: dict[str, Any] = {}  # noqa: RUF012 - read only
 
-    def __new__(cls, x: Any, **metadata: Any) -> "TensorBase":
+    def __new__(cls, x: Any, **metadata: Any) -> Self:
         """View `x` as this class and attach the metadata."""
         source = x if isinstance(x, Tensor) else torch.as_tensor(x)
         with _no_dispatch():

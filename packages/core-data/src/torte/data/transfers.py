@@ -142,9 +142,9 @@ class Transfer:
             raise ChecksumError(f"{url} has {size} bytes, but {self.check.size} were expected")
 
     def _through_pooch(self, url: str, output_file: str | Path) -> None:
-        import pooch
+        from pooch.downloaders import choose_downloader
 
-        pooch.choose_downloader(url)(url, str(output_file), None)
+        choose_downloader(url)(url, str(output_file), None)
 
     def _copy(self, url: str, output_file: str | Path) -> None:
         with ExitStack() as stack:

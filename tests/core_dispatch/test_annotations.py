@@ -74,7 +74,7 @@ def test_type_aliases_stand_for_what_they_name():
 def test_strings_are_evaluated_also_inside_others():
     names = {"A": int, "B": str}
     assert classes_of("A", names.__getitem__) == {int}
-    assert classes_of(Optional["B"], names.__getitem__) == {str, type(None)}
+    assert classes_of(Optional["B"], names.__getitem__) == {str, type(None)}  # noqa: F821
 
 
 @pytest.mark.parametrize("annotation", [typing.Literal["a"], 3, "text"])

@@ -139,6 +139,14 @@ def test_arguments_by_name():
         return "str", scale
 
     assert f(1, y=1.0) == ("float", 1)
+    assert f(1, y="a") == ("str", 1)
+
+    @f.register
+    def _(x: int):
+        return "alone"
+
+    assert f(1) == "alone"
+    assert f(1, y="a") == ("str", 1)
     assert f(y="a", x=1, scale=2) == ("str", 2)
     assert f(1, 1.0, scale=3) == ("float", 3)
 
@@ -318,7 +326,7 @@ def test_elements_are_never_looked_at_and_cannot_be_all_that_differs():
     assert f([]) == "list"
 
 
-# -- scopes ----------------------------------------------------------------------------------------
+# -- scopes --------------------------------------------------------------------------------------
 
 
 def write_modules(path, monkeypatch, **sources):
@@ -431,7 +439,7 @@ def test_local_functions_do_not_join_what_the_module_has():
         globals()["paper"](b"", 1)
 
 
-# -- caches ----------------------------------------------------------------------------------------
+# -- caches --------------------------------------------------------------------------------------
 
 
 def test_a_registration_drops_what_was_found_before():
@@ -491,7 +499,7 @@ def test_a_thousand_registrations():
     assert [f(cls(), True) for cls in classes[::100]] == list(range(0, 1000, 100))
 
 
-# -- what surrounds a call ---------------------------------------------------------------------------
+# -- what surrounds a call -----------------------------------------------------------------------
 
 
 def test_the_traceback_shows_the_users_function_and_nothing_hides_the_error():

@@ -135,7 +135,7 @@ def test_several_base_classes_in_the_order_of_the_mro():
             return "B int"
 
         @typedispatch
-        def f(self, x: str):
+        def f(self, x: str):  # noqa: F811
             return "B str"
 
     class C(A, B):

@@ -61,7 +61,9 @@ def test_steps_run_sorted_by_order_and_backwards():
 )
 def test_decode_undoes_encode(steps, x, split_idx, subsets):
     subsets = [*subsets, *[None] * len(steps)]
-    pipe = Pipeline([cls(by, order, s) for (cls, by, order), s in zip(steps, subsets)])
+    pipe = Pipeline(
+        [cls(by, order, s) for (cls, by, order), s in zip(steps, subsets, strict=False)]
+    )
     assert pipe.decode(pipe(x, split_idx=split_idx), split_idx=split_idx) == x
 
 
@@ -236,7 +238,7 @@ def test_errors_name_the_step_and_what_it_was_given():
     ]
 
 
-# -- fusing ------------------------------------------------------------------------------------------
+# -- fusing --------------------------------------------------------------------------------------
 
 
 class Shift(Add):

@@ -1,4 +1,4 @@
-"""The choice of an implementation against a slow, obvious reference, on random class hierarchies."""
+"""The choice of an implementation against a slow, obvious reference, on random classes."""
 
 import abc
 from itertools import product
@@ -96,7 +96,9 @@ def reference_beats(mine, other, given):
 def reference_winner(signatures, given):
     """The signature that beats all others; None where none fits; "tie" where none beats all."""
     fitting = [
-        s for s in signatures if all(any(issubclass(g, c) for c in p) for p, g in zip(s, given))
+        s
+        for s in signatures
+        if all(any(issubclass(g, c) for c in p) for p, g in zip(s, given, strict=True))
     ]
     if not fitting:
         return None

@@ -154,7 +154,7 @@ def test_attributes_come_along_without_overwriting():
 
 
 def test_a_class_that_does_not_take_the_value_says_what_to_do():
-    with pytest.raises(DispatchError, match="cannot be turned into int.*__torte_cast__"):
+    with pytest.raises(DispatchError, match=r"cannot be turned into int.*__torte_cast__"):
         cast("text", int)
 
 

@@ -106,7 +106,7 @@ def test_decode_undoes_encode(x):
         assert transform.decode(transform(x)) == x
 
 
-# -- functions ---------------------------------------------------------------------------------------
+# -- functions -----------------------------------------------------------------------------------
 
 
 def test_functions_dispatch_on_their_annotation():
@@ -185,7 +185,7 @@ def test_assigning_a_function_to_one_transform_changes_that_one_alone():
     assert other(1) == 2
 
 
-# -- types -------------------------------------------------------------------------------------------
+# -- types ---------------------------------------------------------------------------------------
 
 
 def test_the_result_keeps_the_semantic_type_unless_the_annotation_says_otherwise():
@@ -259,7 +259,7 @@ def test_ties_are_errors_not_silence():
                 return x
 
 
-# -- subsets, keyword arguments, set-up ----------------------------------------------------------------
+# -- subsets, keyword arguments, set-up ----------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -324,7 +324,7 @@ def test_setups_learn_from_items_or_their_train_part():
     Double().setup(items)  # nothing to learn
 
 
-# -- classes -------------------------------------------------------------------------------------------
+# -- classes -------------------------------------------------------------------------------------
 
 
 def test_tables_are_inherited_and_extended():
@@ -431,7 +431,7 @@ def test_pickling_and_copying():
             )  # fmt: skip
 
 
-# -- flavours --------------------------------------------------------------------------------------------
+# -- flavours ------------------------------------------------------------------------------------
 
 
 class Swap(ItemTransform):

@@ -84,7 +84,7 @@ class L(list[T], Generic[T]):
         if match is not None and len(self) != len(match):
             if len(self) != 1:
                 raise ValueError(f"{len(self)} items cannot match {len(match)}")
-            self *= len(match)
+            list.__imul__(self, len(match))
 
     def _new(self, items: Iterable[U]) -> L[U]:
         made: Any = type(self)()
@@ -220,7 +220,7 @@ class L(list[T], Generic[T]):
             groups.setdefault(_key(key)(item), self._new(())).append(_key(val)(item))
         return groups
 
-    # -- ordering and combining --------------------------------------------------------------------
+    # -- ordering and combining -------------------------------------------------------------------
 
     def sorted(
         self,
@@ -338,6 +338,10 @@ class L(list[T], Generic[T]):
         return self._new(list.__mul__(self, count))
 
     __rmul__ = __mul__
+
+    def __imul__(self, count: SupportsIndex) -> L[T]:
+        list.__imul__(self, count)
+        return self
 
     def __invert__(self) -> L[bool]:
         return self.map(operator.not_)

@@ -186,30 +186,43 @@ def kept_arguments(value: Any) -> dict[str, Any]:
     Raises:
         UndescribableError: it does not keep one of them.
     """
+    classes = [cls for cls in type(value).__mro__[:-1] if "__init__" in vars(cls)]
     found: dict[str, Any] = {}
-    missing: list[str] = []
-    for cls in type(value).__mro__[:-1]:
-        if "__init__" not in cls.__dict__:
-            continue
-        parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
-        for each in parameters:
-            if each.name in found or each.kind is each.VAR_KEYWORD:
-                continue
-            stored = _stored(value, each.name)
-            if stored is _MISSING:
-                missing.append(each.name)
-            elif each.kind is each.VAR_POSITIONAL:
-                found["*"] = list(stored)
-            else:
-                found[each.name] = stored
+    for cls in classes:
+        parameters = list(inspect.signature(vars(cls)["__init__"]).parameters.values())[1:]
+        named = [each for each in parameters if each.kind is not each.VAR_KEYWORD]
+        if cls is not classes[0]:  # its **kwargs bring nothing by position
+            named = [each for each in named if each.kind is not each.VAR_POSITIONAL]
+        stored = {each.name: _stored(value, each.name) for each in named}
+        if cls is classes[0]:
+            stored = _with_positions(named, stored)
+        found = stored | found
         if not any(each.kind is each.VAR_KEYWORD for each in parameters):
             break
+    missing = [name for name, each in found.items() if each is _MISSING]
     if missing:
         raise UndescribableError(
             f"{type(value).__qualname__} does not keep its arguments {missing}: store each as an "
             "attribute of that name, or define config()"
         )
     return found
+
+
+def _with_positions(parameters: list[inspect.Parameter], stored: dict[str, Any]) -> dict[str, Any]:
+    """Move what can only be passed by position under the key `*`, with all that comes before it."""
+    needed = [
+        place
+        for place, each in enumerate(parameters)
+        if each.kind is each.POSITIONAL_ONLY
+        or (each.kind is each.VAR_POSITIONAL and stored[each.name] not in (_MISSING, (), []))
+    ]
+    by_position: list[Any] = []
+    for each in parameters[: needed[-1] + 1 if needed else 0]:
+        several = each.kind is each.VAR_POSITIONAL
+        by_position += stored.pop(each.name) if several else [stored.pop(each.name)]
+    unused = [each.name for each in parameters if each.kind is each.VAR_POSITIONAL]
+    rest = {name: each for name, each in stored.items() if name not in unused or each is _MISSING}
+    return {"*": by_position, **rest} if by_position else rest
 
 
 def describe(obj: Any) -> dict[str, JSON]:

@@ -77,48 +77,53 @@ class TypeDispatch(Table, Generic[P, R]):
         # than indexing *args (about 70 ns of 230).
         def __call__(self, first=_ABSENT, second=_ABSENT, /, *rest, **kwargs):
             """Call the implementation for the types of the first two arguments."""
-            if self._is_method:
-                return self._call_method(first, second, *rest, **kwargs)
             if self._token is not None and self._token != get_cache_token():
                 self.forget()
-            if second is _ABSENT:
-                return self._call_short((), first, kwargs)
+            if self._is_method:
+                return self._call_method(first, second, rest, kwargs)
+            if second is _ABSENT and (kwargs or first is _ABSENT):
+                given = () if first is _ABSENT else (first,)
+                return self._choose((first, second), kwargs)(*given, **kwargs)
             try:
                 function = self._cache[type(first)][type(second)]
             except KeyError:
                 function = self.find(type(first), type(second)).function
+            if second is _ABSENT:
+                return function(first)
             if rest or kwargs:
                 return function(first, second, *rest, **kwargs)
             return function(first, second)
 
     def _call_method(
-        self, bound: Any, first: Any = _ABSENT, second: Any = _ABSENT, /, *rest: Any, **kwargs: Any
+        self, bound: Any, first: Any, rest: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """Do the same for a method, which has the object or class before its arguments."""
-        if self._token is not None and self._token != get_cache_token():
-            self.forget()
-        if second is _ABSENT:
-            return self._call_short((bound,), first, kwargs)
+        if not rest:
+            given = () if first is _ABSENT else (first,)
+            return self._choose((first, _ABSENT), kwargs)(bound, *given, **kwargs)
         try:
-            function = self._cache[type(first)][type(second)]
+            function = self._cache[type(first)][type(rest[0])]
         except KeyError:
-            function = self.find(type(first), type(second)).function
-        return function(bound, first, second, *rest, **kwargs)
+            function = self.find(type(first), type(rest[0])).function
+        return function(bound, first, *rest, **kwargs) if kwargs else function(bound, first, *rest)
 
-    def _call_short(self, bound: tuple[Any, ...], first: Any, kwargs: dict[str, Any]) -> Any:
-        """Call with fewer than two arguments by position; others may have been given by name."""
-        given = [] if first is _ABSENT else [first]
-        types = [*map(type, given), *([Absent] * (2 - len(given)))]
+    def _choose(self, given: tuple[Any, Any], kwargs: dict[str, Any]) -> Callable[..., Any]:
+        """Return the implementation for fewer than two arguments; others may come by name."""
+        first, second = type(given[0]), type(given[1])
         if kwargs:
-            for place in range(len(given), 2):
-                names = {each.parameters[place].name for each in self.implementations()}
-                named = names & kwargs.keys()
-                types[place] = type(kwargs[named.pop()]) if named else Absent
+            first, second = (
+                self._type_by_name(place, kwargs) if cls is Absent else cls
+                for place, cls in enumerate((first, second))
+            )
         try:
-            function = self._cache[types[0]][types[1]]
+            return self._cache[first][second]
         except KeyError:
-            function = self.find(types[0], types[1]).function
-        return function(*bound, *given, **kwargs)
+            return self.find(first, second).function
+
+    def _type_by_name(self, place: int, kwargs: dict[str, Any]) -> type:
+        names = {each.parameters[place].name for each in self.implementations()}
+        named = names & kwargs.keys()
+        return type(kwargs[named.pop()]) if named else Absent
 
     def __getitem__(self, types: type | tuple[type | None, ...] | None) -> Callable[..., R]:
         """Return the function for one or two types; `None` asks for any type, like `object`.

@@ -239,7 +239,7 @@ class Pipeline:
                 self._set_up(step, items, train_setup)
             self.fs = L(self._sorted([*self.fs, step]))
 
-    # -- steps and attributes ----------------------------------------------------------------------
+    # -- steps and attributes ---------------------------------------------------------------------
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's arguments: the steps (each with its state) and the subset."""

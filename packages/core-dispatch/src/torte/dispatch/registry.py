@@ -13,6 +13,7 @@ from torte.dispatch.helpers import noop
 __all__ = ["Entry", "entry_of", "registered_name", "serializable"]
 
 T = TypeVar("T")
+C = TypeVar("C", bound=Callable[..., Any])
 
 
 class Entry(NamedTuple):
@@ -66,7 +67,7 @@ def _register(target: Any, name: str | None, to_config: Any, from_config: Any) -
 
 
 @overload
-def serializable(target: T, /) -> T: ...
+def serializable(target: C, /) -> C: ...
 @overload
 def serializable(
     name: str | None = None,

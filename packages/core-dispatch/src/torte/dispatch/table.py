@@ -172,7 +172,7 @@ class Table:
             if len(found) > 1 and new in found:
                 raise AmbiguityError(explain_tie(self._title, one, two, found))
 
-    # -- what the table knows ----------------------------------------------------------------------
+    # -- what the table knows ---------------------------------------------------------------------
 
     def forget(self) -> None:
         """Drop everything remembered about types, here and in the tables that inherit this one."""

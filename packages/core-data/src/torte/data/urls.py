@@ -56,7 +56,7 @@ class URLs:
     BIWI_SAMPLE: Final = f"{_SAMPLE}biwi_sample.tgz"
     CIFAR: Final = f"{_SAMPLE}cifar10.tgz"
     COCO_SAMPLE: Final = f"{_COCO}coco_sample.tgz"
-    COCO_TINY: Final = f"{_SAMPLE}coco_tiny.tgz"
+    COCO_TINY: Final = f"{_COCO}coco_tiny.tgz"
     HUMAN_NUMBERS: Final = f"{_SAMPLE}human_numbers.tgz"
     IMDB_SAMPLE: Final = f"{_SAMPLE}imdb_sample.tgz"
     ML_SAMPLE: Final = f"{_SAMPLE}movie_lens_sample.tgz"
@@ -92,6 +92,7 @@ class URLs:
     PASCAL_2007: Final = f"{_LOCALIZATION}pascal_2007.tgz"
     PASCAL_2012: Final = f"{_LOCALIZATION}pascal_2012.tgz"
     SIIM_SMALL: Final = f"{_LOCALIZATION}siim_small.tgz"
+    TCGA_SMALL: Final = f"{_LOCALIZATION}tcga_small.tgz"
 
     # Natural language.
     AG_NEWS: Final = f"{_NLP}ag_news_csv.tgz"

@@ -356,6 +356,7 @@ class Stream:
         self.task = task
         self.iterator: Iterator[Any] | None = None
         self.batches: Iterator[Any] | None = None
+        self.raw: Iterator[Any] | None = None
 
     def is_turn_of(self, number: int) -> bool:
         """Whether all earlier tasks of this stream have read what is theirs (threads may race)."""
@@ -423,18 +424,21 @@ class Stream:
         """Let the loader's own `create_batches` go on to its next batch."""
         made.streams, made.ended = self.count, True
         if self.batches is None:
+            self.raw = self._raw()
             self.batches = iter(self.loader.create_batches(self._own_samples()))
+        outer, current_source.items = current_source.items, self.raw
         try:
             made.batch = next(self.batches)
         except StopIteration:
             return
+        finally:
+            current_source.items = outer
         made.ended = False
         made.count = self.loader.bs or 1
         made.keys = sample_keys(self.loader.seed, task.epoch, np.arange(task.first, task.first + 1))
 
     def _own_samples(self) -> Iterator[Any]:
         """This worker's samples, each with its key in force from when it is handed out."""
-        current_source.items = self._raw()
         size = self.loader.bs or 1
         for place, sample in enumerate(self._all_samples()):
             if (place // size) % self.count != self.place:

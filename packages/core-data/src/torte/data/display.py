@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from torte.data.showing import get_grid, show_image, show_images, show_title, subplots
 from torte.data.tensors import (
@@ -34,6 +35,7 @@ __all__ = [
     "subplots",
 ]
 
+_FEW = 16
 _TITLED = (
     ShowTitle,
     MultiCategory,
@@ -76,14 +78,25 @@ def _count(samples: Sequence[Any], max_n: int) -> int:
 
 def _is_tabular(sample: Any) -> bool:
     """Whether every element of a sample is a word or a number."""
-    return isinstance(sample, (tuple, list)) and all(isinstance(each, _TITLED) for each in sample)
+    return isinstance(sample, (tuple, list)) and all(
+        isinstance(each, _TITLED) or type(each) is Tensor for each in sample
+    )
+
+
+def _text(element: Any) -> str:
+    """A short text of something that has no `show`: of a small tensor its numbers."""
+    if not isinstance(element, Tensor):
+        return str(element)
+    if element.numel() > _FEW:
+        return f"{type(element).__name__} {tuple(element.shape)}"
+    return str(element.tolist())
 
 
 def _show_element(element: Any, ctx: Any, kwargs: dict[str, Any]) -> Any:
     """What an element's `show` gives; what has none is written as a title."""
     if hasattr(element, "show"):
         return element.show(ctx=ctx, **kwargs)
-    return show_title(element, ctx=ctx, **kwargs)
+    return show_title(_text(element), ctx=ctx, **kwargs)
 
 
 def _show_samples(samples: Sequence[Any], ctxs: list[Any], kwargs: dict[str, Any]) -> list[Any]:

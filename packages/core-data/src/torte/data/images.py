@@ -238,6 +238,10 @@ class PILBase(Image.Image):
         result.__class__ = type(self)
         return result  # type: ignore[return-value]
 
+    def transform(self, *args: Any, **kwargs: Any) -> Self:
+        """As Pillow's (`rotate` goes through it too), but keeps the class."""
+        return self._of(super().transform(*args, **kwargs))
+
     @property
     def shape(self) -> tuple[int, int]:
         """(height, width)."""

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torte.learner.layers import MergeLayer, ResBlock, SequentialEx
-from torte.learner.model_graph import model_graph
+from torte.learner.model_graph import trace_model
 
 
 def kinds(graph):
@@ -12,7 +12,7 @@ def kinds(graph):
 
 
 def test_a_chain_is_a_chain():
-    graph = model_graph(nn.Sequential(nn.Linear(3, 4), nn.ReLU()), torch.zeros(1, 3))
+    graph = trace_model(nn.Sequential(nn.Linear(3, 4), nn.ReLU()), torch.zeros(1, 3))
     assert kinds(graph) == ["input", "Linear", "ReLU"]
     assert graph.edges == [(0, 1), (1, 2)]
     assert [node.shape for node in graph.nodes] == [(1, 3), (1, 4), (1, 4)]
@@ -31,13 +31,13 @@ def test_functions_between_layers_carry_the_flow_and_joins_become_nodes():
             two += x
             return self.c(torch.cat([one, two], dim=1))
 
-    graph = model_graph(Net(), torch.zeros(2, 4))
+    graph = trace_model(Net(), torch.zeros(2, 4))
     assert kinds(graph) == ["input", "Linear", "Linear", "add", "cat", "Linear"]
     assert set(graph.edges) == {(0, 1), (0, 2), (0, 3), (2, 3), (1, 4), (3, 4), (4, 5)}
 
 
 def test_residual_blocks_show_both_paths():
-    graph = model_graph(ResBlock(1, 4, 8, stride=2), torch.zeros(1, 4, 8, 8))
+    graph = trace_model(ResBlock(1, 4, 8, stride=2), torch.zeros(1, 4, 8, 8))
     add = next(node for node in graph.nodes if node.name == "add")
     sources = [graph.nodes[start].kind for start, end in graph.edges if end == add.number]
     assert sources == ["BatchNorm2d", "BatchNorm2d"]
@@ -45,19 +45,19 @@ def test_residual_blocks_show_both_paths():
 
 def test_merge_layers_have_two_inputs():
     block = SequentialEx(nn.Linear(3, 3), nn.ReLU(), MergeLayer())
-    graph = model_graph(block, torch.zeros(1, 3))
+    graph = trace_model(block, torch.zeros(1, 3))
     assert graph.edges == [(0, 1), (1, 2), (0, 3), (2, 3)]
 
 
 def test_depth_folds_blocks():
     model = nn.Sequential(ResBlock(1, 4, 8), ResBlock(1, 8, 8), nn.Conv2d(8, 1, 1))
-    graph = model_graph(model, torch.zeros(1, 4, 8, 8), depth=1)
+    graph = trace_model(model, torch.zeros(1, 4, 8, 8), depth=1)
     assert kinds(graph) == ["input", "ResBlock", "ResBlock", "Conv2d"]
 
 
 def test_a_layer_called_twice_is_two_nodes():
     shared = nn.Linear(3, 3)
-    graph = model_graph(nn.Sequential(shared, shared), torch.zeros(1, 3))
+    graph = trace_model(nn.Sequential(shared, shared), torch.zeros(1, 3))
     assert kinds(graph) == ["input", "Linear", "Linear"]
     assert graph.depths() == {0: 0, 1: 1, 2: 2}
 
@@ -71,7 +71,7 @@ def test_several_inputs_are_several_nodes():
         def forward(self, a, b):
             return self.join(a, b)
 
-    graph = model_graph(Two(), torch.zeros(1, 2), torch.zeros(1, 3))
+    graph = trace_model(Two(), torch.zeros(1, 2), torch.zeros(1, 3))
     assert [node.name for node in graph.nodes] == ["input 0", "input 1", "join"]
     assert graph.edges == [(0, 2), (1, 2)]
 
@@ -79,16 +79,16 @@ def test_several_inputs_are_several_nodes():
 def test_nothing_is_left_behind():
     model = ResBlock(1, 4, 8).train()
     state = {k: v.clone() for k, v in model.state_dict().items()}
-    model_graph(model, torch.randn(2, 4, 8, 8))
+    trace_model(model, torch.randn(2, 4, 8, 8))
     assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
     assert all(m.training and not m._forward_hooks for m in model.modules())
     with pytest.raises(RuntimeError, match="expected input"):
-        model_graph(model, torch.randn(2, 5, 8, 8))
+        trace_model(model, torch.randn(2, 5, 8, 8))
     assert all(m.training and not m._forward_hooks for m in model.modules())
 
 
 def test_no_two_nodes_are_drawn_in_one_place():
-    graph = model_graph(ResBlock(4, 4, 8, stride=2, reduction=4), torch.zeros(1, 16, 8, 8))
+    graph = trace_model(ResBlock(4, 4, 8, stride=2, reduction=4), torch.zeros(1, 16, 8, 8))
     places = graph.positions()
     for a in places:
         for b in places:
@@ -99,7 +99,7 @@ def test_no_two_nodes_are_drawn_in_one_place():
 
 
 def test_drawings_name_every_node():
-    graph = model_graph(ResBlock(1, 4, 8), torch.zeros(1, 4, 8, 8))
+    graph = trace_model(ResBlock(1, 4, 8), torch.zeros(1, 4, 8, 8))
     texts = "\n".join(text.get_text() for text in graph.draw().texts)
     assert all(node.kind in texts or node.name in texts for node in graph.nodes)
     dot = graph.to_dot()

@@ -5,7 +5,7 @@ import torch
 from support.learners import assert_same, everything, line_batches, line_learner
 from torch import nn
 from torte.learner.layers import ConvLayer, NormType, PoolFlatten, ResBlock, SelfAttention
-from torte.learner.model_summary import layer_info, model_summary, module_summary
+from torte.learner.model_summary import layer_info, module_summary, summarize_model
 
 
 def test_shapes_parameters_and_multiply_adds_are_counted():
@@ -18,7 +18,7 @@ def test_shapes_parameters_and_multiply_adds_are_counted():
         nn.Linear(8, 5),
     )
     model[0].requires_grad_(False)
-    table = model_summary(model, torch.randn(2, 3, 10, 10))
+    table = summarize_model(model, torch.randn(2, 3, 10, 10))
     found = [(r.kind, r.output_shape, r.params, r.trainable, r.multiply_adds) for r in table.layers]
     assert found == [
         ("Conv2d", (2, 8, 10, 10), 224, 0, 2 * 800 * 27),
@@ -34,7 +34,7 @@ def test_shapes_parameters_and_multiply_adds_are_counted():
 
 
 def test_the_printed_table_has_everything():
-    text = str(model_summary(nn.Sequential(nn.Linear(3, 4), nn.ReLU()), torch.zeros(2, 3)))
+    text = str(summarize_model(nn.Sequential(nn.Linear(3, 4), nn.ReLU()), torch.zeros(2, 3)))
     assert "Sequential (input shape: 2 x 3)" in text
     assert "0 (Linear)" in text
     assert "2 x 4" in text
@@ -45,7 +45,7 @@ def test_the_printed_table_has_everything():
 
 def test_notebooks_get_an_html_table():
     model = nn.Sequential(nn.Linear(3, 4))
-    shown = model_summary(model, torch.zeros(2, 3))._repr_html_()
+    shown = summarize_model(model, torch.zeros(2, 3))._repr_html_()
     assert shown.count("<tr>") == 2
     assert "<td>0 (Linear)</td>" in shown
 
@@ -56,7 +56,7 @@ def test_normalised_layers_are_one_row_and_all_parameters_are_there():
         SelfAttention(8),
         ConvLayer(8, 4, norm_type=NormType.Spectral),
     )
-    table = model_summary(model, torch.randn(1, 3, 8, 8))
+    table = summarize_model(model, torch.randn(1, 3, 8, 8))
     total = sum(p.numel() for p in model.parameters())
     assert sum(row.params for row in table.layers) == table.total_params == total
     assert {"Conv2d", "SelfAttention"} <= {row.kind for row in table.layers}
@@ -73,7 +73,7 @@ def test_functions_between_layers_count_in_the_total():
             y = self.project(x)
             return (y @ y.mT).softmax(-1) @ y
 
-    table = model_summary(Attention(), torch.randn(1, 6, 4))
+    table = summarize_model(Attention(), torch.randn(1, 6, 4))
     assert table.layers[0].multiply_adds == 6 * 16
     assert table.total_multiply_adds == 6 * 16 + 2 * 6 * 6 * 4
 
@@ -89,7 +89,7 @@ def test_shared_layers_are_counted_once_and_unused_ones_are_told():
         def forward(self, x):
             return self.b(self.a(x))
 
-    table = model_summary(Twice(), torch.randn(3, 4))
+    table = summarize_model(Twice(), torch.randn(3, 4))
     assert [(row.name, row.calls, row.params) for row in table.layers] == [
         ("a", 2, 20),
         ("c", 0, 45),
@@ -101,16 +101,16 @@ def test_shared_layers_are_counted_once_and_unused_ones_are_told():
 def test_tied_weights_are_counted_once():
     model = nn.Sequential(nn.Embedding(10, 4), nn.Linear(4, 10, bias=False))
     model[1].weight = model[0].weight
-    table = model_summary(model, torch.zeros(2, 3, dtype=torch.long))
+    table = summarize_model(model, torch.zeros(2, 3, dtype=torch.long))
     assert [row.params for row in table.layers] == [40, 0]
     assert table.total_params == 40
 
 
 def test_recurrent_and_attention_layers_are_counted():
-    lstm = model_summary(nn.LSTM(4, 8, num_layers=2), torch.randn(5, 3, 4))
+    lstm = summarize_model(nn.LSTM(4, 8, num_layers=2), torch.randn(5, 3, 4))
     assert lstm.total_multiply_adds == 15 * 4 * 8 * (4 + 8 + 8 + 8)
     attention = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
-    table = model_summary(attention, torch.randn(1, 5, 8))
+    table = summarize_model(attention, torch.randn(1, 5, 8))
     assert table.layers[0].kind == "MultiheadAttention"
     assert table.layers[0].multiply_adds == 5 * 8 * 24 + 2 * 25 * 8 + 5 * 64
     assert sum(row.params for row in table.layers) == table.total_params
@@ -126,7 +126,7 @@ def test_structures_go_in_and_out():
         def forward(self, both):
             return {"sum": self.layer(both[0]) + both[1]}
 
-    table = model_summary(Pair(), (torch.randn(2, 3), torch.randn(2, 3)))
+    table = summarize_model(Pair(), (torch.randn(2, 3), torch.randn(2, 3)))
     assert table.input_shape == [(2, 3), (2, 3)]
 
 

@@ -1,6 +1,6 @@
 """A model as a graph of its layers, found by running it once, and drawn.
 
-`model_graph(model, *inputs)` records which layer's output reaches which layer's input, through
+`trace_model(model, *inputs)` records which layer's output reaches which layer's input, through
 whatever functions lie between. A function that brings two streams together (the addition of a
 residual block, a concatenation) becomes a node too. Nothing is changed.
 """
@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode, resolve_name
 from torte.learner.hooks import evaluating, map_tensors
 from torte.learner.model_summary import is_whole
 
-__all__ = ["GraphNode", "ModelGraph", "model_graph"]
+__all__ = ["GraphNode", "ModelGraph", "trace_model"]
 
 _COLOURS = {"input": "#d9ead3", "function": "#fff2cc", "layer": "#cfe2f3"}
 
@@ -270,7 +270,7 @@ def _units(model: nn.Module, depth: int | None, path: str = "") -> dict[nn.Modul
     return found
 
 
-def model_graph(model: nn.Module, *inputs: Any, depth: int | None = None) -> ModelGraph:
+def trace_model(model: nn.Module, *inputs: Any, depth: int | None = None) -> ModelGraph:
     """Run a model once and return how its layers are connected.
 
     The model runs in evaluation mode, without gradients; it and the random number generators are
@@ -285,7 +285,7 @@ def model_graph(model: nn.Module, *inputs: Any, depth: int | None = None) -> Mod
         >>> from torte.learner.layers import MergeLayer, SequentialEx
         >>> import torch
         >>> block = SequentialEx(nn.Linear(3, 3), nn.ReLU(), MergeLayer())
-        >>> graph = model_graph(block, torch.zeros(1, 3))
+        >>> graph = trace_model(block, torch.zeros(1, 3))
         >>> [node.kind for node in graph.nodes], graph.edges
         (['input', 'Linear', 'ReLU', 'MergeLayer'], [(0, 1), (1, 2), (0, 3), (2, 3)])
     """

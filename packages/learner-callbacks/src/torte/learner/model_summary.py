@@ -1,6 +1,6 @@
 """A model's layers as a table: output shapes, parameters, multiply-adds; nothing is changed.
 
-`Learner.summary()` runs one batch of the training data through the model; `model_summary` does it
+`Learner.summary()` runs one batch of the training data through the model; `summarize_model` does it
 for any module and inputs. Multiply-adds are counted by PyTorch's own FLOP counter (two FLOPs each),
 so functions called between layers count in the total as well.
 """
@@ -28,8 +28,8 @@ __all__ = [
     "ModelSummary",
     "is_whole",
     "layer_info",
-    "model_summary",
     "module_summary",
+    "summarize_model",
     "walk_layers",
 ]
 
@@ -239,7 +239,7 @@ def _recurrent_multiply_adds(module: nn.RNNBase, x: Any) -> int:
     return steps * sum(weight.numel() for weight in weights)
 
 
-def model_summary(
+def summarize_model(
     model: nn.Module, *inputs: Any, call: Callable[[], Any] | None = None
 ) -> ModelSummary:
     """Run a model on inputs and return the table of its layers.
@@ -253,7 +253,7 @@ def model_summary(
         call: Calls it instead, with the inputs given only for their shapes.
 
     Example:
-        >>> table = model_summary(nn.Sequential(nn.Linear(3, 4), nn.ReLU()), torch.zeros(2, 3))
+        >>> table = summarize_model(nn.Sequential(nn.Linear(3, 4), nn.ReLU()), torch.zeros(2, 3))
         >>> [(layer.kind, layer.params, layer.multiply_adds) for layer in table.layers]
         [('Linear', 16, 24), ('ReLU', 0, 0)]
     """
@@ -300,7 +300,7 @@ def _first_inputs(learn: Learner) -> tuple[Any, ...]:
 def module_summary(learn: Learner, *xb: Any) -> ModelSummary:
     """Return the table of a learner's model, run on the inputs `xb` of a batch."""
     model = learn.model
-    return model_summary(model, *xb, call=lambda: call_model(model, xb))
+    return summarize_model(model, *xb, call=lambda: call_model(model, xb))
 
 
 def layer_info(learn: Learner, *xb: Any) -> list[tuple[str, int, bool, Any, bool]]:

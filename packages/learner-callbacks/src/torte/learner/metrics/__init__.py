@@ -6,6 +6,14 @@ from torte.learner.metrics.accumulating import (
     optim_metric,
     skm_to_fastai,
 )
+from torte.learner.metrics.averages import (
+    AvgLoss,
+    AvgMetric,
+    AvgSmoothLoss,
+    LossMetric,
+    LossMetrics,
+    ValueMetric,
+)
 from torte.learner.metrics.classification import (
     APScoreBinary,
     BalancedAccuracy,
@@ -25,21 +33,17 @@ from torte.learner.metrics.classification import (
     top_k_accuracy,
 )
 from torte.learner.metrics.contract import (
-    AvgLoss,
-    AvgMetric,
-    AvgSmoothLoss,
-    LossMetric,
-    LossMetrics,
     MeanFunction,
     Metric,
-    TorchMetric,
-    ValueMetric,
     batch_size_of,
     flatten_check,
     mean_metric,
+    wide_dtype,
+)
+from torte.learner.metrics.conversion import (
+    TorchMetric,
     mk_metric,
     mk_metrics,
-    wide_dtype,
 )
 from torte.learner.metrics.language import (
     CorpusBLEUMetric,

@@ -190,7 +190,7 @@ def bench_first_calls() -> None:
     print_table("1,000 registrations and first calls", timings, "functools.singledispatch")
 
 
-# -- transforms -------------------------------------------------------------------------------------
+# -- transforms ------------------------------------------------------------------------------------
 
 
 class AddOne(Transform):

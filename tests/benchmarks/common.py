@@ -108,7 +108,8 @@ def print_table(
         cells = f"{timing.fastest * 1e6:>9.3f} µs{timing.median * 1e6:>9.3f} µs{ratio:>9.2f}"
         verdict = ""
         if budget is not None and name.startswith("torte"):
-            verdict = f"   budget {budget * 1e6:.3f} µs: {'kept' if timing.fastest <= budget else 'MISSED'}"
+            kept = "kept" if timing.fastest <= budget else "MISSED"
+            verdict = f"   budget {budget * 1e6:.3f} µs: {kept}"
         print(f"  {name:36}{cells}{verdict}")  # noqa: T201
     for name in absent:
         print(f"  {name:36}      absent")  # noqa: T201

@@ -127,6 +127,12 @@ def test_wrong_uses_are_errors():
         def f(x):
             return x
 
+    with pytest.raises(DelegationError, match="no __init__ of its own"):
+
+        @delegates(base)
+        class Empty(dict):
+            pass
+
     with pytest.raises(DelegationError, match="needs to be told what to"):
 
         @delegates()
@@ -181,6 +187,15 @@ def test_as_method_and_subclasses():
         def get(self):
             return 1
 
+    @funcs_kwargs(as_method=True)
+    class More(Own):
+        _methods = ["get", "put"]
+
+        def put(self):
+            return 2
+
+    assert str(inspect.signature(More)) == "(*, get=None, put=None)"
+    assert More(put=lambda self: 3).put() == 3
     own = Own(get=lambda self: self)
     assert own.get() is own
     assert Below().get() == 1

@@ -1,6 +1,7 @@
 """typedispatch on methods: binding, inheritance, static and class methods."""
 
 import pickle
+import threading
 
 import pytest
 from torte.dispatch import AmbiguityError, NoMatchError, TypeDispatch, typedispatch
@@ -219,6 +220,40 @@ def test_class_methods(name):
     assert getattr(Base, name)(1) == (Base, "int")
     assert getattr(Derived, name)("a") == (Derived, "str")
     assert getattr(Derived(), name)("a") == (Derived, "str")
+
+
+def test_threads_see_what_a_base_class_registers():
+    class A:
+        @typedispatch
+        def f(self, x: object):
+            return -1
+
+    class B(A):
+        @typedispatch
+        def f(self, x: bytes):
+            return "bytes"
+
+    classes = [type(f"T{n}", (), {}) for n in range(60)]
+    registered, failures, stop = [False] * len(classes), [], threading.Event()
+
+    def call():
+        while not stop.is_set():
+            for number, cls in enumerate(classes):
+                was_registered = registered[number]
+                found = B().f(cls())
+                if found not in (-1, number) or (was_registered and found != number):
+                    failures.append((number, found))
+
+    threads = [threading.Thread(target=call) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for number, cls in enumerate(classes):
+        A.f.register(cls)(lambda self, x, number=number: number)
+        registered[number] = True
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not failures
 
 
 def test_methods_and_tables_pickle_by_name():

@@ -178,6 +178,8 @@ def test_numpy_arrays_and_torch_tensors_take_part():
     assert type(kept) is Volume
     assert kept.spacing == 0.5
     assert kept.tolist() == [0, 0]
+    assert cast(torch.tensor(2.0), float) == 2.0
+    assert type(cast(torch.tensor(2.0), float)) is float
 
 
 def test_tuples_keep_class_and_element_types():

@@ -302,6 +302,15 @@ class Items(list):
         return self[:2]
 
 
+def test_only_the_first_argument_decides():
+    def scale(x: int, by: int):
+        return x * by
+
+    assert Transform(scale)((2, "a"), by=3) == (6, "a")
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'by'"):
+        Transform(scale)(2)
+
+
 def test_setups_learn_from_items_or_their_train_part():
     class Largest(Transform):
         def setups(self, items: list):

@@ -51,6 +51,9 @@ class Crop(ItemTransform):
     def encodes(self, xy: tuple[Any, Any]) -> tuple[Any, Any]:
         return xy
 
+    def fuse(self, following: Transform) -> Transform | None:
+        return self if isinstance(following, Crop) else None
+
 
 # A general implementation, and more registered into it: calls have its type.
 

@@ -7,11 +7,12 @@ tables of the base classes; a table written in the body (`encodes = TypeDispatch
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 from torte.dispatch.dispatcher import TypeDispatch
+from torte.dispatch.implementation import ANY_PARAMETER, Implementation
 
 __all__ = ["METHODS", "TransformMeta", "TransformTable"]
 
@@ -29,6 +30,13 @@ class TransformTable(TypeDispatch[..., Any]):
     """
 
     takes_self = True
+
+    def _read(
+        self, function: Any, frame: FrameType | None, types: Sequence[Any] | None = None
+    ) -> Implementation:
+        """Read the first parameter alone: a transform has one argument and options."""
+        found = super()._read(function, frame, types)
+        return found._replace(parameters=(found.parameters[0], ANY_PARAMETER))
 
     @classmethod
     def of_methods(cls) -> "TransformTable":

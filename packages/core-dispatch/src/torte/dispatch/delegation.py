@@ -78,6 +78,8 @@ def delegates(
             if not isinstance(function, type):
                 raise DelegationError(f"delegates() on {function!r} needs to be told what to")
             target = function.__base__
+        if isinstance(function, type) and "__init__" not in vars(function):
+            raise DelegationError(f"{function.__qualname__} has no __init__ of its own to delegate")
         written: Any = _function_of(function)
         extra = _keyword_parameters(target, left_out)
         if inspect.ismethod(written):
@@ -125,11 +127,13 @@ def _take_functions(cls: Any, as_method: bool) -> Any:
             f"{cls.__qualname__}._methods names {missing}, which it does not have"
         )
     constructor = cls.__init__
+    if hasattr(constructor, "__funcs_kwargs__"):  # the base class's: begin with what it wraps
+        constructor = constructor.__wrapped__
     extra = {
         name: inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None)
         for name in cls._methods
     }
-    signature = _with_keywords(constructor, extra, keep=hasattr(constructor, "__funcs_kwargs__"))
+    signature = _with_keywords(constructor, extra, keep=False)
 
     def construct(self: Any, *args: Any, **kwargs: Any) -> None:
         for name in type(self)._methods:

@@ -4,7 +4,7 @@ A function on a `TensorImage` often gives back a plain tensor. `retain_type` put
 whatever library it comes from. `cast` does it, by the first of these that there is:
 
 1. the target class's own `__torte_cast__(value)`;
-2. the value's `as_subclass(cls)`, which torch tensors have;
+2. the value's `as_subclass(cls)`, where both classes have it, as torch tensors do;
 3. the value's `view(cls)`, for a subclass of NumPy's array;
 4. another `__class__` for the value itself, where both are plain Python classes (images, records);
 5. a call of the class with the value, or with its elements for a named tuple.
@@ -59,7 +59,7 @@ def cast(value: Any, cls: type[T]) -> T:
         return value
     if hasattr(cls, "__torte_cast__"):
         return target.__torte_cast__(value)
-    if hasattr(value, "as_subclass"):
+    if hasattr(value, "as_subclass") and hasattr(cls, "as_subclass"):
         return value.as_subclass(cls)
     if hasattr(cls, "__array_finalize__") and hasattr(value, "view"):
         return value.view(cls)

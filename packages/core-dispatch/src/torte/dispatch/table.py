@@ -4,6 +4,7 @@ Lookups take no lock: what a table knows is replaced as a whole, never changed, 
 calling while another registers see all of the old table or all of the new one.
 """
 
+import os
 import threading
 import weakref
 from abc import get_cache_token
@@ -19,6 +20,14 @@ from torte.dispatch.implementation import ANY_PARAMETER, Implementation, read_im
 from torte.dispatch.resolution import Absent, places_of, rank, resolve
 
 __all__ = ["Table", "TableState"]
+
+# Held while anything is registered or merged, in whatever table: tables that inherit each other
+# change together. A process forked meanwhile would find it held for ever, so forks wait for it.
+_LOCK = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_LOCK.acquire, after_in_parent=_LOCK.release, after_in_child=_LOCK.release
+    )
 
 _CACHE_LIMIT = 1 << 14  # types; classes made on the fly must not pile up for ever
 
@@ -66,7 +75,6 @@ class Table:
         self._binds_to: str | None = None  # "object", "class", "nothing"; None: not in a class
         self._parents: tuple[Any, ...] = ()
         self._children: weakref.WeakSet[Table] = weakref.WeakSet()
-        self._lock = threading.RLock()
         self.plans: dict[type, Any] = {}
         self.__name__, self.__qualname__, self.__module__ = "", "", __name__
 
@@ -113,7 +121,7 @@ class Table:
         plain = unwrap(function)
         if not callable(plain):
             raise AnnotationError(f"{plain!r} cannot be registered: it is not callable")
-        with self._lock:
+        with _LOCK:
             if not self.__name__:
                 self._take_name(plain)
             if self._binds_to is None and not (self._own or self._pending):
@@ -193,7 +201,7 @@ class Table:
 
     def _settle(self) -> TableState:
         """Read what waited for its names, and merge this table with the inherited ones."""
-        with self._lock:
+        with _LOCK:
             while self._pending:
                 implementation = self._read(*self._pending[0])
                 del self._pending[0]
@@ -228,7 +236,7 @@ class Table:
 
     def become_method(self, owner: type, name: str) -> None:
         """Make this table the method `name` of a class, with what its base classes have."""
-        with self._lock:
+        with _LOCK:
             self._owner, self.__name__, self.__module__ = owner, name, owner.__module__
             self.__qualname__ = f"{owner.__qualname__}.{name}"
             if self._binds_to is None:

@@ -36,7 +36,7 @@ What every call goes through:
 import inspect
 from abc import get_cache_token
 from collections.abc import Callable
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from torte.dispatch._collect import METHODS, TransformMeta, TransformTable
 from torte.dispatch.annotations import classes_of
@@ -109,7 +109,7 @@ class Transform(metaclass=TransformMeta):
     split_idx: int | None = None
     order: float = 0
     train_setup: bool | None = None
-    fuse: ClassVar[Any] = None
+    fuse: Any = None
     _described_attributes = ("split_idx", "order")
     encodes: Any
     decodes: Any

@@ -85,6 +85,29 @@ def test_progress_is_told_in_bytes():
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 
 
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_progress_on_a_terminal_is_one_line_that_is_kept_up_to_date(monkeypatch):
+    terminal, log = Terminal(), io.StringIO()
+    with serving({"/things.tgz": ARCHIVE}) as site:
+        for stream in (terminal, log, None):
+            monkeypatch.setattr(sys, "stderr", stream)
+            download_data(f"{site.url}/things.tgz", force_download=True)
+    assert terminal.getvalue().startswith("\rthings.tgz: ")
+    assert terminal.getvalue().endswith("0.3 of 0.3 MB (100%)\n")
+    assert terminal.getvalue().count("\n") == 1
+    assert log.getvalue() == ""
+
+
+def test_names_with_dots_keep_their_stem(home):
+    with serving({"/v1.2-data.tar.gz": ARCHIVE, "/plain.v2": ARCHIVE}) as site:
+        assert untar_data(f"{site.url}/v1.2-data.tar.gz", **QUICK) == home / "data/v1.2-data"
+        assert untar_data(f"{site.url}/plain.v2?x=1", **QUICK) == home / "data/plain"
+
+
 def test_a_cut_transfer_goes_on_where_it_stopped():
     with serving({"/things.tgz": ARCHIVE}, cuts=[3 * 32768, 32768 + 100]) as site:
         path = untar_data(f"{site.url}/things.tgz", sha256=DIGEST, **QUICK)

@@ -141,6 +141,13 @@ def test_normalize_takes_single_images_and_leaves_the_rest():
     assert tfm((x, mask, label))[1:] == (mask, label)
 
 
+def test_replaced_statistics_are_used():
+    tfm, x = Normalize.from_stats(MEAN, STD), images(torch.float32)
+    tfm(x)
+    tfm.mean, tfm.std = broadcast_vec(1, 4, [0.0] * 3, [2.0] * 3, cuda=False)
+    assert torch.equal(tfm(x), x / 2)
+
+
 def test_normalize_is_fitted_on_a_batch():
     data = [(image, 0) for image in images(torch.float32, n=32, size=9)]
     dl = TfmdDL(data, bs=32, after_batch=[Normalize()], num_workers=0)

@@ -1,6 +1,7 @@
 """Collections through pipelines: indexing, subsets, set-up, types, memory."""
 
 import pickle
+import random
 import tracemalloc
 from pathlib import Path
 
@@ -58,6 +59,8 @@ def test_packed_texts_equal_what_they_were_made_from(items):
     assert packed == items
     assert [packed[i] for i in range(-len(items), len(items))] == items + items
     assert packed[1:4] == items[1:4]
+    assert packed[np.arange(len(items))[::2]] == items[::2]
+    assert packed[[True] * len(items)] == items
     assert pickle.loads(pickle.dumps(packed)) == packed
 
 
@@ -223,9 +226,10 @@ def test_set_up_can_be_put_off_and_announced(capsys):
 
 
 def test_set_up_draws_no_random_numbers():
-    before = torch.get_rng_state()
-    TfmdLists([1, 2], lambda x: x)
-    assert torch.equal(before, torch.get_rng_state())
+    before = (torch.get_rng_state(), random.getstate())
+    TfmdLists([1, 2], lambda x: x + random.random() + torch.rand(()))
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert random.getstate() == before[1]
 
 
 def test_an_item_that_fails_is_reported_when_it_is_asked_for():
@@ -256,7 +260,7 @@ def test_items_may_enter_where_their_type_fits(tmp_path):
     image.save(file)
     frame = pd.DataFrame({"file": ["a.png"]})
     tl = TfmdLists(frame, [ColReader("file", pref=tmp_path), PILImage.create])
-    assert tl.infer_idx(frame.iloc[0]) == 0
+    assert tl.infer_idx(frame.iloc[0]) == tl.infer_idx({"file": "a.png"}) == 0
     assert tl.infer_idx(str(file)) == tl.infer_idx(file) == 1
     assert tl.infer_idx(image) == 2
     # Arrays and bytes fit no step by type, but the image class makes an image of anything.

@@ -44,10 +44,11 @@ class _Handler(BaseHTTPRequestHandler):
         if site.statuses and (status := site.statuses.pop(0)) != 200:
             self.send_error(status)
             return
-        if self.path not in site.files:
+        path = self.path.partition("?")[0]
+        if path not in site.files:
             self.send_error(404)
             return
-        self._answer(site.files[self.path], wanted)
+        self._answer(site.files[path], wanted)
 
     def _start(self, content: bytes, wanted: str | None) -> int:
         validators = {self.site.etag, self.site.last_modified} - {None}

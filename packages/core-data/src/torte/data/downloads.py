@@ -27,7 +27,7 @@ from torte.data.transfers import (
     local_path,
     terminal_progress,
 )
-from torte.data.urls import FileCheck, known_check
+from torte.data.urls import FileCheck, archive_stem, known_check
 
 __all__ = ["download_data", "untar_data"]
 
@@ -39,11 +39,6 @@ def _file_name(url: str) -> str:
     if name in {"", ".", ".."} or ":" in name or "\0" in name:
         raise ValueError(f"{url!r} does not end in a file name")
     return name
-
-
-def _stem(name: str) -> str:
-    """A file name without its endings: `mnist_tiny.tar.gz` gives `mnist_tiny`."""
-    return name.partition(".")[0] or name.lstrip(".")
 
 
 def _as_address(url: str | os.PathLike[str]) -> str:
@@ -250,7 +245,7 @@ def _write_record(destination: Path, url: str, check: FileCheck) -> None:
 
 def _destination(folder: Path, url: str) -> Path:
     """The folder for `url`: its name, or, where another address took that, its name and a mark."""
-    plain = folder / _stem(_file_name(url))
+    plain = folder / archive_stem(_file_name(url))
     try:
         record = json.loads(_record_file(plain).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -316,10 +311,10 @@ def untar_data(
         # Another process may have finished while this one waited.
         if not force_download and _is_current(destination, address, check):
             return destination
+        name = _file_name(address)
         file = download_data(
             address,
-            archive_folder
-            / (destination.name + _file_name(address)[len(_stem(_file_name(address))) :]),
+            archive_folder / (destination.name + name.removeprefix(archive_stem(name))),
             force_download=force_download,
             timeout=timeout,
             size=check.size,

@@ -16,6 +16,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from torte.dispatch import L
+
 __all__ = ["Items", "PackedTexts", "as_index", "has_rows", "hold", "item_at"]
 
 
@@ -44,9 +46,11 @@ class PackedTexts(Sequence[Any]):
         return len(self._starts) - 1
 
     def __getitem__(self, index: Any) -> Any:
-        """One text, or a list of those in a slice."""
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
+        """One text, or an `L` of those that a slice, a mask or places pick."""
+        if type(index) is not int:
+            if not hasattr(index, "__index__") or getattr(index, "ndim", 0):
+                return L([self[int(i)] for i in as_index(index, len(self))])
+            index = int(index)
         starts = self._starts
         if index < 0:
             index += len(starts) - 1

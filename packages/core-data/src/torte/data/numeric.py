@@ -140,7 +140,7 @@ class Normalize(DisplayedTransform):
         if (mean is None) != (std is None):
             raise ValueError("Normalize needs both mean and std, or neither")
         self.mean, self.std, self.axes = _as_tensor(mean), _as_tensor(std), tuple(axes)
-        self._placed: dict[Any, tuple[Tensor, Tensor]] = {}
+        self._placed: dict[Any, tuple[Tensor, Tensor, Any]] = {}
 
     @classmethod
     def from_stats(
@@ -182,7 +182,10 @@ class Normalize(DisplayedTransform):
         """Mean and standard deviation in the device, precision and dimensions of `x`."""
         kind = x.dtype if x.is_floating_point() else torch.float32
         key = (x.device, kind, x.ndim)
-        if key not in self._placed:
+        source = (self.mean, self.std)
+        placed = self._placed.get(key)
+        # The statistics may have been replaced since they were placed.
+        if placed is None or placed[2][0] is not self.mean or placed[2][1] is not self.std:
             if self.mean is None or self.std is None:
                 raise ValueError(
                     "Normalize has no statistics: use Normalize.from_stats or set it up on a loader"
@@ -191,8 +194,8 @@ class Normalize(DisplayedTransform):
             # Statistics of a batch, applied to a single item.
             drop = stats[0].ndim == x.ndim + 1 and stats[0].shape[0] == 1
             mean, std = (s.squeeze(0) for s in stats) if drop else stats
-            self._placed[key] = mean, std
-        return self._placed[key]
+            placed = self._placed[key] = mean, std, source
+        return placed[:2]
 
     def encodes(self, x: TensorImage) -> Tensor:
         """`(x - mean) / std`, in the precision of `x` (float32 for whole numbers)."""

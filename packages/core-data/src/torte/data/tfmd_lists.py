@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MethodType
 from typing import Any, Self
 
@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torte.data.item_store import as_index, has_rows, hold, item_at
-from torte.data.seeding import drawing
+from torte.data.seeding import GlobalSeeds, drawing
 from torte.data.subsets import FilteredBase
 from torte.dispatch import L, Pipeline
 
 __all__ = ["TfmdLists", "check_splits"]
+
+_ROW_TYPES = {"pandas.Series", "pandas.core.series.Series", "builtins.dict"}
 
 
 class _Splits(list[NDArray[np.int64]]):
@@ -228,7 +230,7 @@ class TfmdLists(FilteredBase):
         An item that fails ends the list; it is reported when it is asked for.
         """
         types: list[str] = []
-        with drawing(0):
+        with GlobalSeeds(), drawing(0):
             try:
                 x = self.raw(0)
                 types.append(_type_name(x))
@@ -247,7 +249,8 @@ class TfmdLists(FilteredBase):
         """
         names = {*_type_names(x), _type_name(x)} | ({"path"} if isinstance(x, str) else set())
         steps = len(self.tfms.fs)
-        if not self.types:
+        is_row = isinstance(x, Mapping) or hasattr(x, "_fields")
+        if not self.types or (is_row and self.types[0] in _ROW_TYPES):
             return 0
         for place, name in enumerate(self.types[: steps + 1]):
             if name in names:

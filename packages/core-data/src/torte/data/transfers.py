@@ -81,10 +81,11 @@ def local_path(url: str) -> Path:
 def terminal_progress(label: str) -> ProgressFunction:
     """A function of (bytes done, bytes in all or None) that keeps a terminal line up to date.
 
-    It writes nothing when standard error is no terminal, so that logs are not flooded.
+    It writes nothing when standard error is neither a terminal nor a notebook's, so that logs are
+    not flooded.
     """
     stream = sys.stderr
-    if not stream.isatty():
+    if stream is None or not (stream.isatty() or "ipykernel" in sys.modules):
         return lambda done, total: None
     last = 0.0
 

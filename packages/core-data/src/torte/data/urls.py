@@ -19,7 +19,7 @@ from typing import Final
 
 from torte.data.config import torte_path
 
-__all__ = ["PACKAGE_SCHEME", "FileCheck", "URLs", "known_check"]
+__all__ = ["PACKAGE_SCHEME", "FileCheck", "URLs", "archive_stem", "known_check"]
 
 PACKAGE_SCHEME: Final = "package:"
 """Scheme of files inside an installed package: `package:torte.data/samples/x.tar.gz`."""
@@ -126,7 +126,21 @@ class URLs:
             c_key: A folder of the configuration: `archive`, `data`, `model` or `storage`.
         """
         name = url.rstrip("/").rpartition("/")[2]
-        return torte_path(c_key) / (name if c_key == "archive" else name.partition(".")[0])
+        return torte_path(c_key) / (name if c_key == "archive" else archive_stem(name))
+
+
+_ENDINGS = (
+    *(".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst"),
+    *(".tgz", ".tbz2", ".tbz", ".txz", ".tar", ".zip"),
+)
+
+
+def archive_stem(name: str) -> str:
+    """A file's name without the ending of an archive: `mnist_tiny.tar.gz` gives `mnist_tiny`."""
+    for ending in _ENDINGS:
+        if name.lower().endswith(ending) and len(name) > len(ending):
+            return name[: -len(ending)]
+    return Path(name).stem
 
 
 @dataclass(frozen=True)

@@ -151,7 +151,7 @@ def _channels_last(tensor: Tensor) -> Tensor:
 
 
 def _lay_out(model: torch.nn.Module, memory_format: torch.memory_format) -> None:
-    model.to(memory_format=memory_format)  # pyright: ignore[reportCallIssue]
+    model.to(memory_format=memory_format)
 
 
 def _replace(learn: Learner, kind: type[Callback], new: Callback | None = None) -> Learner:

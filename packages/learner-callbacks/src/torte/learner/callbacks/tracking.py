@@ -117,10 +117,10 @@ class TrackerCallback(Callback):
     def after_epoch(self) -> None:
         """Compare the epoch's value with the best."""
         row = self.learn.recorder.values[-1]
-        value = row[self._column]
-        self.new_best = value is not None and self._is_better(float(value))
+        value = math.nan if row[self._column] is None else float(row[self._column])
+        self.new_best = self._is_better(value)
         if self.new_best:
-            self.best = float(value)
+            self.best = value
 
     def _is_better(self, value: float) -> bool:
         margin = -self.min_delta if self._smaller_is_better else self.min_delta

@@ -102,7 +102,7 @@ class SimpleSelfAttention(nn.Module):
         """Return shape (batch, channels, …) as given."""
         flat = x.flatten(2)
         if self.sym:
-            weight = self.conv.weight
+            weight: Tensor = self.conv.weight  # pyright: ignore[reportAssignmentType]
             convolved = F.conv1d(flat, (weight + weight.transpose(0, 1)) / 2)
         else:
             convolved = self.conv(flat)

@@ -35,9 +35,9 @@ class SequenceBlock(nn.Sequential):
     """
 
     @overload
-    def __getitem__(self, idx: int) -> nn.Module: ...
-    @overload
     def __getitem__(self, idx: slice) -> nn.Sequential: ...
+    @overload
+    def __getitem__(self, idx: int) -> nn.Module: ...
     def __getitem__(self, idx: int | slice) -> nn.Module:
         """Return a layer, or the sliced layers one after the other."""
         if isinstance(idx, slice):
@@ -219,9 +219,9 @@ class Cat(nn.ModuleList):
         self.dim = dim
 
     @overload
-    def __getitem__(self, idx: int) -> nn.Module: ...
-    @overload
     def __getitem__(self, idx: slice) -> Cat: ...
+    @overload
+    def __getitem__(self, idx: int) -> nn.Module: ...
     def __getitem__(self, idx: int | slice) -> nn.Module:
         """Return a layer, or the sliced layers side by side along the same dimension."""
         if isinstance(idx, slice):

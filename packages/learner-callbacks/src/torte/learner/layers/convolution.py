@@ -29,6 +29,8 @@ _INSTANCE = (NormType.Instance, NormType.InstanceZero)
 
 
 def _normalisation(norm_type: NormType | None, nf: int, ndim: int) -> nn.Module | None:
+    if norm_type is None:
+        return None
     if norm_type in _BATCH:
         return BatchNorm(nf, ndim=ndim, norm_type=norm_type)
     if norm_type in _INSTANCE:
@@ -132,7 +134,7 @@ class PixelShuffle_ICNR(SequenceBlock):  # noqa: N801
             # Under weight or spectral normalisation this assignment sets the underlying parameters.
             start = icnr_init(conv.weight, scale=scale)
             if hasattr(conv, "parametrizations"):
-                conv.weight = start  # pyright: ignore[reportAttributeAccessIssue]
+                conv.weight = start
             else:
                 conv.weight.copy_(start)
         layers: list[nn.Module] = [block, nn.PixelShuffle(scale)]

@@ -242,7 +242,9 @@ def optim_metric(
         def objective(value: float) -> float:
             return sign * float(f(preds, targs, **{argname: value}))
 
-        found = minimize_scalar(objective, bounds=bounds, method="bounded", options={"xatol": tol})
+        found: Any = minimize_scalar(
+            objective, bounds=bounds, method="bounded", options={"xatol": tol}
+        )
         value = sign * float(found.fun)
         return (float(found.x), value) if get_x else value
 

@@ -79,13 +79,9 @@ class AvgMetric(Metric):
         return self.total / self.count
 
     @property
-    def name(self) -> str:
+    def default_name(self) -> str:
         """The function's name."""
-        return self.__dict__.get("_name") or _function_name(self.func)
-
-    @name.setter
-    def name(self, value: str) -> None:
-        self.__dict__["_name"] = value
+        return _function_name(self.func)
 
 
 def _widen(value: Any) -> Any:
@@ -121,8 +117,8 @@ class AvgLoss(Metric):
         return self.total / self.count if self.count else None
 
     @property
-    def name(self) -> str:
-        """Always "loss"."""
+    def default_name(self) -> str:
+        """Plainly "loss"."""
         return "loss"
 
 
@@ -143,7 +139,7 @@ class LossMetric(AvgLoss):
         return getattr(learn.loss_func, self.attr)
 
     @property
-    def name(self) -> str:
+    def default_name(self) -> str:
         """The name given, or the attribute's."""
         return self.attr if self.nm is None else self.nm
 
@@ -187,8 +183,8 @@ class AvgSmoothLoss(Metric):
         return self.val / (1 - self.beta**self.count) if self.count else None
 
     @property
-    def name(self) -> str:
-        """Always "loss"."""
+    def default_name(self) -> str:
+        """Plainly "loss"."""
         return "loss"
 
     def state(self) -> dict[str, Any]:
@@ -222,6 +218,6 @@ class ValueMetric(Metric):
         return self.func()
 
     @property
-    def name(self) -> str:
+    def default_name(self) -> str:
         """The name given, or the function's."""
         return self.metric_name or _function_name(self.func)

@@ -75,6 +75,12 @@ def _tensors(batch: Any) -> Iterable[Tensor]:
             yield from _tensors(value)
 
 
+def snake_case(name: str) -> str:
+    """Return a class's name in snake case."""
+    words = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", words).lower()
+
+
 class Metric:
     """A quantity accumulated over the batches of a phase.
 
@@ -99,17 +105,17 @@ class Metric:
 
     @property
     def name(self) -> str:
-        """Under which name it is reported: the class's in snake case, less a final "Metric"."""
-        given = self.__dict__.get("_name")
-        if given is not None:
-            return given
-        bare = type(self).__name__.removesuffix("Metric") or type(self).__name__
-        words = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", bare)
-        return re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", words).lower()
+        """Under which name it is reported; can be set."""
+        return self.__dict__.get("_name") or self.default_name
 
     @name.setter
     def name(self, value: str) -> None:
         self.__dict__["_name"] = value
+
+    @property
+    def default_name(self) -> str:
+        """The name of a metric that was given none: its class's in snake case, less "Metric"."""
+        return snake_case(type(self).__name__.removesuffix("Metric") or type(self).__name__)
 
     def state(self) -> dict[str, Any]:
         """Return what was accumulated, by name."""

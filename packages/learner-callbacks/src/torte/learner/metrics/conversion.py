@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from torte.data.tensors import plain
 from torte.learner.metrics.averages import AvgMetric
-from torte.learner.metrics.contract import Metric
+from torte.learner.metrics.contract import Metric, snake_case
 
 if TYPE_CHECKING:
     from torte.learner.learner import Learner
@@ -31,8 +30,7 @@ class TorchMetric(Metric):
     def __init__(self, metric: Any, name: str | None = None) -> None:
         self.metric = metric
         self._batches = 0
-        words = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", type(metric).__name__)
-        self.name = name or re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", words).lower()
+        self.name = name or snake_case(type(metric).__name__)
 
     def reset(self) -> None:
         """Reset the metric."""
@@ -90,10 +88,10 @@ def mk_metrics(metrics: Any) -> list[Metric]:
     """Make a list of metrics of what a user passes: nothing, one, or any nesting of several."""
     if metrics is None:
         return []
-    if isinstance(metrics, Iterable) and not isinstance(metrics, (str, Metric, torch.nn.Module)):
-        return [metric for item in metrics for metric in mk_metrics(item)]
     torchmetrics = sys.modules.get("torchmetrics")
     if torchmetrics is not None and isinstance(metrics, torchmetrics.MetricCollection):
         named = metrics.items(keep_base=False, copy_state=False)
         return [TorchMetric(member, name=str(name)) for name, member in named]
+    if isinstance(metrics, Iterable) and not isinstance(metrics, (str, Metric, torch.nn.Module)):
+        return [metric for item in metrics for metric in mk_metrics(item)]
     return [mk_metric(metrics)]

@@ -30,8 +30,8 @@ class Perplexity(AvgLoss):
         return None if mean is None else torch.as_tensor(mean).exp()
 
     @property
-    def name(self) -> str:
-        """Always "perplexity"."""
+    def default_name(self) -> str:
+        """Plainly "perplexity"."""
         return "perplexity"
 
 

@@ -128,7 +128,8 @@ class DiceMulti(_ByClass):
         """The averaged coefficient; `None` before the first batch."""
         if isinstance(self.inter, int):
             return None
-        return self._mean(2.0 * self.inter.double(), (self.predicted + self.expected).double())
+        both = torch.as_tensor(self.predicted + self.expected)
+        return self._mean(2.0 * self.inter.double(), both.double())
 
 
 class JaccardCoeffMulti(_ByClass):
@@ -143,5 +144,5 @@ class JaccardCoeffMulti(_ByClass):
         """The averaged coefficient; `None` before the first batch."""
         if isinstance(self.inter, int):
             return None
-        union = self.predicted + self.expected - self.inter
+        union = torch.as_tensor(self.predicted + self.expected - self.inter)
         return self._mean(self.inter.double(), union.double())

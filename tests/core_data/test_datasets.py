@@ -131,6 +131,16 @@ def test_the_item_is_read_once_for_all_parts():
     assert Counting.reads == 1
 
 
+def test_errors_name_the_item():
+    dsets = Datasets(["1", "x"], [[int], [float]], do_setup=False, splits=[[0], [1]])
+    for failing in (lambda: dsets[1], lambda: dsets.valid[0], lambda: dsets.tls[0][1]):
+        with pytest.raises(ValueError, match="invalid literal") as caught:
+            failing()
+        assert any(
+            note.startswith("with item") and "'x'" in note for note in caught.value.__notes__
+        )
+
+
 def test_decoding_inputs_alone_and_too_many_parts():
     dsets = simple()
     assert dsets.decode((-3,)) == (3,)

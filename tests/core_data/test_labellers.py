@@ -5,8 +5,7 @@ import re
 from pathlib import Path, PureWindowsPath
 
 import pytest
-
-from torte.data.labellers import RegexLabeller, parent_label
+from torte.data.labellers import RegexLabeller, parent_label, using_attr
 from torte.dispatch import describe, rebuild
 
 
@@ -38,3 +37,11 @@ def test_labellers_pickle_and_describe():
     for copy in (pickle.loads(pickle.dumps(labeller)), rebuild(describe(labeller))):
         assert copy("x1") == "x"
     assert rebuild(describe(parent_label)) is parent_label
+
+
+def test_a_labeller_may_look_at_one_attribute():
+    labeller = using_attr(RegexLabeller(r"^(.+)_\d+\.jpg$"), "name")
+    assert labeller(Path("images/great_pyrenees_173.jpg")) == "great_pyrenees"
+    for copy in (pickle.loads(pickle.dumps(labeller)), rebuild(describe(labeller))):
+        assert copy(Path("x/beagle_1.jpg")) == "beagle"
+    assert repr(using_attr(str, "name")) == "using_attr(<class 'str'>, 'name')"

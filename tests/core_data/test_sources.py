@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-
 from torte.data.sources import (
     FileGetter,
     ImageGetter,

@@ -16,12 +16,11 @@ from torte.data.splitters import (
     FuncSplitter,
     GrandparentSplitter,
     IndexSplitter,
-    KFoldSplitter,
     MaskSplitter,
     RandomSplitter,
     RandomSubsetSplitter,
-    TrainTestSplitter,
 )
+from torte.data.stratified_splitters import KFoldSplitter, TrainTestSplitter
 
 shares = st.floats(0, 1)
 seeds = st.integers(0, 2**31)

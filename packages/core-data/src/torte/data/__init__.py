@@ -146,17 +146,16 @@ from torte.data.splitters import (
     FuncSplitter,
     GrandparentSplitter,
     IndexSplitter,
-    KFoldSplitter,
     MaskSplitter,
     RandomSplitter,
     RandomSubsetSplitter,
-    TrainTestSplitter,
 )
 from torte.data.state import (
     describe_loaders,
     rebuild_loaders,
     undescribable_loaders,
 )
+from torte.data.stratified_splitters import KFoldSplitter, TrainTestSplitter
 from torte.data.tensors import (
     LabeledBBox,
     TensorBase,

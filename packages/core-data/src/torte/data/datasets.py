@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any, Self
 
 from torte.data.getters import FuncGetter
-from torte.data.item_store import as_index, hold
+from torte.data.item_store import as_index, hold, name_item
 from torte.data.subsets import FilteredBase
 from torte.data.tfmd_lists import TfmdLists, check_splits
 from torte.dispatch import ItemTransform, L, Transform, undescribable
@@ -90,7 +90,11 @@ class Datasets(FilteredBase):
         if not self._one_source:
             return tuple([tl[index] for tl in tls])
         raw = tls[0].raw(index)
-        return tuple([tl.tfms(raw, split_idx=tl.split_idx) for tl in tls])
+        try:
+            return tuple([tl.tfms(raw, split_idx=tl.split_idx) for tl in tls])
+        except Exception as error:
+            name_item(error, index, raw)
+            raise
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         return (self[index] for index in range(len(self)))

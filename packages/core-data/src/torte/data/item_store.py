@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from torte.dispatch import L
 
-__all__ = ["Items", "PackedTexts", "as_index", "has_rows", "hold", "item_at"]
+__all__ = ["Items", "PackedTexts", "as_index", "has_rows", "hold", "item_at", "name_item"]
 
 
 class Items(Protocol):
@@ -109,6 +109,12 @@ def item_at(items: Any, index: int) -> Any:
     if not has_rows(items):
         return items[index]
     return items.iloc[index] if hasattr(items, "iloc") else items.row(index, named=True)
+
+
+def name_item(error: Exception, index: Any, item: Any) -> None:
+    """Note on an exception which item it happened with."""
+    text = " ".join(repr(item).split())
+    error.add_note(f"with item {index}: {text if len(text) <= 200 else text[:197] + '...'}")
 
 
 def as_index(index: Any, count: int) -> NDArray[np.int64]:

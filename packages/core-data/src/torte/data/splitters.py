@@ -6,7 +6,7 @@ default generator if it has none; no global generator is ever reseeded.
 """
 
 import os
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,32 +24,34 @@ __all__ = [
     "FuncSplitter",
     "GrandparentSplitter",
     "IndexSplitter",
-    "KFoldSplitter",
     "MaskSplitter",
     "RandomSplitter",
     "RandomSubsetSplitter",
-    "TrainTestSplitter",
 ]
 
 Split = tuple[L, L]
 
 
-def _permutation(count: int, seed: int | None) -> NDArray[np.int64]:
+def permutation(count: int, seed: int | None) -> NDArray[np.int64]:
+    """The numbers below `count` in random order."""
     generator = None if seed is None else torch.Generator().manual_seed(seed)
     return torch.randperm(count, generator=generator).numpy()
 
 
-def _indices(array: NDArray[Any]) -> L:
+def indices(array: NDArray[Any]) -> L:
+    """An array of indices as an `L` of Python numbers."""
     return L(array.tolist())
 
 
-def _check_share(name: str, value: float) -> None:
+def check_share(name: str, value: float) -> None:
+    """Refuse a share that is not between 0 and 1."""
     if not 0.0 <= value <= 1.0:
         raise ValueError(f"{name} must be between 0 and 1, got {value!r}")
 
 
-def _by_mask(mask: NDArray[np.bool_]) -> Split:
-    return _indices(np.flatnonzero(~mask)), _indices(np.flatnonzero(mask))
+def by_mask(mask: NDArray[np.bool_]) -> Split:
+    """The split whose validation items are those where `mask` is true."""
+    return indices(np.flatnonzero(~mask)), indices(np.flatnonzero(mask))
 
 
 @dataclass(frozen=True)
@@ -65,108 +67,13 @@ class RandomSplitter:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        _check_share("valid_pct", self.valid_pct)
+        check_share("valid_pct", self.valid_pct)
 
     def __call__(self, items: Sequence[Any]) -> Split:
         """Indices for training and validation, each in random order."""
-        order = _permutation(len(items), self.seed)
+        order = permutation(len(items), self.seed)
         cut = int(self.valid_pct * len(items))
-        return _indices(order[cut:]), _indices(order[:cut])
-
-
-def _counts(count: int, test_size: float | None, train_size: float | None) -> tuple[int, int]:
-    """How many items go to training and test; a float is a share, an int a number."""
-
-    def amount(name: str, size: float, round_to: Callable[[float], Any]) -> int:
-        if isinstance(size, float):
-            _check_share(name, size)
-            return int(round_to(size * count))
-        if not 0 <= size <= count:
-            raise ValueError(f"{name}={size!r} of {count} items")
-        return size
-
-    test = None if test_size is None else amount("test_size", test_size, np.ceil)
-    train = None if train_size is None else amount("train_size", train_size, np.floor)
-    if test is None:
-        test = count - train if train is not None else amount("test_size", 0.25, np.ceil)
-    train = count - test if train is None else train
-    if train + test > count:
-        raise ValueError(f"{train_size=} and {test_size=} ask for more than the {count} items")
-    return train, test
-
-
-def _apportion(sizes: NDArray[np.int64], total: int) -> NDArray[np.int64]:
-    """Divide `total` in proportion to `sizes` by the largest remainder method."""
-    exact = sizes * (total / max(sizes.sum(), 1))
-    shares = np.minimum(np.floor(exact).astype(np.int64), sizes)
-    for index in np.argsort(shares - exact, kind="stable")[: total - shares.sum()]:
-        shares[index] += 1
-    return shares
-
-
-@dataclass(frozen=True)
-class TrainTestSplitter:
-    """Splits as scikit-learn's `train_test_split` does, stratified by a label if wanted.
-
-    Args:
-        test_size: Validation share (float) or number (int).
-        random_state: Seed.
-        stratify: One label an item: both sets then hold the labels in the same proportions.
-        train_size: Training share or number; the rest by default.
-        shuffle: Whether to draw at random; without it the last items are the validation set.
-    """
-
-    test_size: float | None = 0.2
-    random_state: int | None = None
-    stratify: Collection[Hashable] | None = None
-    train_size: float | None = None
-    shuffle: bool = True
-
-    def __call__(self, items: Sequence[Any]) -> Split:
-        """Indices for training and validation."""
-        count = len(items)
-        train, test = _counts(count, self.test_size, self.train_size)
-        if self.stratify is not None:
-            return self._stratified(count, train, test)
-        order = _permutation(count, self.random_state) if self.shuffle else np.arange(count)
-        if self.shuffle:
-            return _indices(order[test : test + train]), _indices(order[:test])
-        return _indices(order[:train]), _indices(order[train : train + test])
-
-    def _stratified(self, count: int, train: int, test: int) -> Split:
-        labels = list(self.stratify or ())
-        if len(labels) != count:
-            raise ValueError(f"stratify has {len(labels)} labels for {count} items")
-        if not self.shuffle:
-            raise ValueError("a stratified split is drawn at random: shuffle must be True")
-        codes, names = _codes(labels)
-        sizes = np.bincount(codes, minlength=len(names))
-        if count and sizes.min() < 2:
-            lonely = names[int(sizes.argmin())]
-            raise ValueError(f"label {lonely!r} has a single item, too few for a stratified split")
-        order = _permutation(count, self.random_state)
-        # Sorting the drawn order by label keeps it random within each label.
-        grouped = order[np.argsort(codes[order], kind="stable")]
-        groups = np.split(grouped, np.cumsum(sizes)[:-1])
-        to_test = _apportion(sizes, test)
-        to_train = _apportion(sizes - to_test, train)
-        tests = [group[:n] for group, n in zip(groups, to_test, strict=True)]
-        trains = [g[n : n + m] for g, n, m in zip(groups, to_test, to_train, strict=True)]
-        rank = np.empty(count, np.int64)
-        rank[order] = np.arange(count)
-
-        def drawn(parts: list[NDArray[np.int64]]) -> L:
-            chosen = np.concatenate([np.empty(0, np.int64), *parts])
-            return _indices(chosen[np.argsort(rank[chosen])])
-
-        return drawn(trains), drawn(tests)
-
-
-def _codes(labels: list[Hashable]) -> tuple[NDArray[np.int64], list[Hashable]]:
-    """Labels as numbers from 0, with the label of each number, in order of appearance."""
-    numbers: dict[Hashable, int] = {}
-    codes = [numbers.setdefault(label, len(numbers)) for label in labels]
-    return np.array(codes, np.int64), list(numbers)
+        return indices(order[cut:]), indices(order[:cut])
 
 
 @dataclass(frozen=True)
@@ -195,7 +102,7 @@ class IndexSplitter:
         if mask.sum() != len(valid):
             values, counts = np.unique(valid, return_counts=True)
             raise ValueError(f"valid_idx holds {values[counts > 1][0]} more than once")
-        return _indices(np.flatnonzero(~mask)), _indices(valid)
+        return indices(np.flatnonzero(~mask)), indices(valid)
 
 
 @dataclass(frozen=True)
@@ -211,15 +118,15 @@ class EndSplitter:
     valid_last: bool = True
 
     def __post_init__(self) -> None:
-        _check_share("valid_pct", self.valid_pct)
+        check_share("valid_pct", self.valid_pct)
 
     def __call__(self, items: Sequence[Any]) -> Split:
         """Indices for training and validation, each in order."""
         count, order = len(items), np.arange(len(items))
         size = int(self.valid_pct * count)
         if self.valid_last:
-            return _indices(order[: count - size]), _indices(order[count - size :])
-        return _indices(order[size:]), _indices(order[:size])
+            return indices(order[: count - size]), indices(order[count - size :])
+        return indices(order[size:]), indices(order[:size])
 
 
 @dataclass(frozen=True)
@@ -245,7 +152,7 @@ class GrandparentSplitter:
 
     def _find(self, names: NDArray[Any], wanted: str | Collection[str]) -> L:
         accepted = {wanted} if isinstance(wanted, str) else set(wanted)
-        found = _indices(np.flatnonzero([name in accepted for name in names]))
+        found = indices(np.flatnonzero([name in accepted for name in names]))
         if not found:
             present = sorted(set(names.tolist()))
             raise ValueError(
@@ -263,7 +170,7 @@ class FuncSplitter:
 
     def __call__(self, items: Sequence[Any]) -> Split:
         """Indices for training and validation, each in order."""
-        return _by_mask(np.array([bool(self.func(item)) for item in _each(items)], bool))
+        return by_mask(np.array([bool(self.func(item)) for item in _each(items)], bool))
 
 
 def _each(items: Any) -> Iterable[Any]:
@@ -296,7 +203,7 @@ class MaskSplitter:
 
     def __call__(self, items: Sequence[Any]) -> Split:
         """Indices for training and validation, each in order."""
-        return _by_mask(_as_mask(self.mask, len(items), "the mask"))
+        return by_mask(_as_mask(self.mask, len(items), "the mask"))
 
 
 def _file_names(fname: str | os.PathLike[str]) -> set[str]:
@@ -320,7 +227,7 @@ class FileSplitter:
             FileNotFoundError: There is no such list.
         """
         names = _file_names(self.fname)
-        return _by_mask(np.array([Path(item).name in names for item in items], bool))
+        return by_mask(np.array([Path(item).name in names for item in items], bool))
 
 
 @dataclass(frozen=True)
@@ -349,9 +256,9 @@ class ColSplitter:
         if name not in columns:
             raise KeyError(f"there is no column {name!r}; the columns are {columns!r}")
         if self.on is None:
-            return _by_mask(_as_mask(items[name].to_numpy(), len(items), f"column {name!r}"))
+            return by_mask(_as_mask(items[name].to_numpy(), len(items), f"column {name!r}"))
         wanted = set(self.on) if isinstance(self.on, list | tuple | set | frozenset) else {self.on}
-        return _by_mask(np.array([value in wanted for value in items[name].to_list()], bool))
+        return by_mask(np.array([value in wanted for value in items[name].to_list()], bool))
 
 
 @dataclass(frozen=True)
@@ -382,47 +289,5 @@ class RandomSubsetSplitter:
                 f"train_sz={self.train_sz!r} and valid_sz={self.valid_sz!r} do not fit in "
                 f"{count} items"
             )
-        order = _permutation(count, self.seed)
-        return _indices(order[:train]), _indices(order[train : train + valid])
-
-
-@dataclass(frozen=True)
-class KFoldSplitter:
-    """Validation fold number `fold` of `n_splits`: the folds of one seed cover every item once.
-
-    Args:
-        n_splits: How many folds there are, at least 2.
-        fold: Which one is for validation, from 0.
-        seed: Makes the division the same every time; needed, or each fold would be drawn anew.
-        stratify: One label an item: every fold then holds the labels in the same proportions.
-    """
-
-    n_splits: int = 5
-    fold: int = 0
-    seed: int = 0
-    stratify: Collection[Hashable] | None = None
-
-    def __post_init__(self) -> None:
-        if self.n_splits < 2:
-            raise ValueError(f"n_splits must be at least 2, got {self.n_splits!r}")
-        if not 0 <= self.fold < self.n_splits:
-            raise ValueError(f"fold must be from 0 to {self.n_splits - 1}, got {self.fold!r}")
-
-    def __call__(self, items: Sequence[Any]) -> Split:
-        """Indices for training and validation, each in order.
-
-        Raises:
-            ValueError: There are fewer items than folds, or not one label an item.
-        """
-        count = len(items)
-        if count < self.n_splits:
-            raise ValueError(f"{count} items cannot make {self.n_splits} folds")
-        order = _permutation(count, self.seed)
-        if self.stratify is not None:
-            labels = list(self.stratify)
-            if len(labels) != count:
-                raise ValueError(f"stratify has {len(labels)} labels for {count} items")
-            order = order[np.argsort(_codes(labels)[0][order], kind="stable")]
-        mask = np.zeros(count, bool)
-        mask[order[self.fold :: self.n_splits]] = True
-        return _by_mask(mask)
+        order = permutation(count, self.seed)
+        return indices(order[:train]), indices(order[train : train + valid])

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from torte.data.item_store import as_index, has_rows, hold, item_at
+from torte.data.item_store import as_index, has_rows, hold, item_at, name_item
 from torte.data.seeding import GlobalSeeds, drawing
 from torte.data.subsets import FilteredBase
 from torte.dispatch import L, Pipeline
@@ -149,7 +149,12 @@ class TfmdLists(FilteredBase):
     def __getitem__(self, index: Any) -> Any:
         """One transformed item, or an `L` of them."""
         if type(index) is int or (hasattr(index, "__index__") and getattr(index, "ndim", 0) == 0):
-            return self.tfms(self.raw(int(index)), split_idx=self.split_idx)
+            raw = self.raw(int(index))
+            try:
+                return self.tfms(raw, split_idx=self.split_idx)
+            except Exception as error:
+                name_item(error, index, raw)
+                raise
         return L([self[int(i)] for i in as_index(index, len(self))])
 
     def __iter__(self) -> Iterator[Any]:

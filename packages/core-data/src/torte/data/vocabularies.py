@@ -24,6 +24,11 @@ class UnknownLabelError(KeyError):
         self.labels, self.vocab = labels, vocab
 
     def __str__(self) -> str:
+        if any(is_missing(label) for label in self.labels):
+            return (
+                f"an item has no label ({self.labels!r}): leave such items out, or let missing "
+                f"labels count as {MISSING!r} (`add_na=True`)"
+            )
         what = "label" if len(self.labels) == 1 else "labels"
         named = ", ".join(repr(label) for label in self.labels)
         shown = ", ".join(repr(v) for v in self.vocab[:10]) + (

@@ -86,9 +86,7 @@ class IntToFloatTensor(DisplayedTransform):
             return numbers if self.div_mask == 1 else numbers // self.div_mask
         return o if o.is_floating_point() else o.float().div_(self.div)
 
-    def fuse(  # pyright: ignore[reportIncompatibleVariableOverride] - a hook, None where there is none
-        self, following: Any
-    ) -> Any:
+    def fuse(self, following: Any) -> Any:
         """One step for this and a following transform that can take the conversion in."""
         absorb = getattr(following, "absorb", None)
         return None if absorb is None else absorb(self)

@@ -2,6 +2,7 @@ import json
 import random
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 import torch
@@ -38,7 +39,7 @@ class WordNet(nn.Module):
         super().__init__()
         self.classes, self.options = classes, options
         widths = [4, *sizes, classes]
-        self.layers = nn.Sequential(*(nn.Linear(a, b) for a, b in zip(widths, widths[1:])))
+        self.layers = nn.Sequential(*(nn.Linear(a, b) for a, b in pairwise(widths)))
 
     def forward(self, x):
         return self.layers(x)
@@ -120,6 +121,7 @@ def test_another_process_can_load_it(tmp_path):
     path = learn.export()
     script = f"""
 import sys
+from itertools import pairwise
 sys.path[:0] = {[p for p in sys.path if p]!r}
 from torte.dispatch import UnknownNameError
 from torte.learner import load_learner

@@ -417,12 +417,12 @@ def test_errors_in_the_model_and_the_loss_say_where_and_on_what():
     with pytest.raises(RuntimeError) as caught:
         learn.fit(1)
     assert caught.value.__notes__ == [
-        "in calling the model (epoch 0, training batch 0; inputs: float32[8, 1])"
+        "epoch 0, training batch 0: inputs float32[8, 1]; targets float32[8, 1]"
     ]
     learn = line_learner(loss_func=F.nll_loss)
     with pytest.raises(RuntimeError) as caught:
         learn.fit(1)
-    assert "in computing the loss" in caught.value.__notes__[0]
+    assert "targets float32[8, 1]" in caught.value.__notes__[0]
 
 
 def test_leftover_gradients_of_a_failed_step_do_not_enter_the_next_fit():

@@ -91,7 +91,7 @@ def test_other_kinds_of_file_are_refused(tmp_path):
         read_file(tmp_path / "new.safetensors", "one")
     for text in ("[" * 100_000, "{}", "not json", '{"torte": 1, "kind": "one"}'):
         save_file({}, tmp_path / "bad.safetensors", metadata={"torte": text})
-        with pytest.raises(FileFormatError, match="description in .* is damaged"):
+        with pytest.raises(FileFormatError, match=r"description in .* is damaged"):
             read_file(tmp_path / "bad.safetensors", "one")
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from torte.data.devices import to_device
 from torte.data.tensors import plain
@@ -30,7 +30,7 @@ Parts = tuple[Any, ...]
 def ready(parts: Parts, device: torch.device | None) -> Parts:
     """Move the parts of a batch to the device and strip semantic types, quickly if all is done."""
     for part in parts:
-        if type(part) is not torch.Tensor or (device is not None and part.device != device):
+        if type(part) is not Tensor or (device is not None and part.device != device):
             return tuple(plain(_moved(part, device)) for part in parts)
     return parts
 
@@ -49,7 +49,8 @@ def split_batch(batch: Any, n_inp: int | None) -> tuple[Parts, Parts]:
     if isinstance(batch, tuple | list):
         if n_inp is None:
             n_inp = len(batch) - 1 or 1
-        return tuple(batch[:n_inp]), tuple(batch[n_inp:])
+        batch = tuple(batch)
+        return batch[:n_inp], batch[n_inp:]
     if isinstance(batch, Mapping):
         for key in LABEL_KEYS:
             if key in batch:
@@ -90,13 +91,13 @@ def _takes(model: nn.Module, keywords: Mapping[str, Any]) -> bool:
     return True
 
 
-def split_output(output: Any) -> tuple[Any, torch.Tensor | None]:
+def split_output(output: Any) -> tuple[Any, Tensor | None]:
     """Return the predictions and, if the model computed one, the loss of a model's output.
 
     Outputs with `logits` (Hugging Face's, mappings or objects) give these; others come whole.
     """
     if isinstance(output, Mapping):
         return output.get("logits", output), output.get("loss")
-    if isinstance(output, torch.Tensor | tuple | list) or not hasattr(output, "logits"):
+    if isinstance(output, Tensor | tuple | list) or not hasattr(output, "logits"):
         return output, None
     return output.logits, getattr(output, "loss", None)

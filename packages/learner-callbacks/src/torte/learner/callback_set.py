@@ -163,10 +163,12 @@ class CallbackSet:
             raise
 
     def _fire_batch(self, event: str) -> None:
-        callback = None
-        training = self.training
+        bound = self._bound[event]
+        if not bound:
+            return
+        callback, training = None, self.training
         try:
-            for callback, method in self._bound[event]:
+            for callback, method in bound:
                 if callback.run and (callback.run_train if training else callback.run_valid):
                     method()
         except CancelException:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from torte.data.data_loaders import AnyLoader
 from torte.dispatch import L
@@ -77,6 +77,8 @@ class TrainingLoop(CallbackSet):
         """The loss of the last batch, detached."""
         self.loss_grad: Any = None
         """The loss that the backward pass starts from."""
+        self.predicted = False
+        """Whether this batch came to have predictions (and a loss), not cancelled before."""
         self.training = False
         self.epoch, self.n_epoch, self.start_epoch = 0, 1, 0
         self.iter = 0
@@ -193,7 +195,8 @@ class TrainingLoop(CallbackSet):
             ValueError: If the training loader yields nothing.
         """
         dl, one_batch, number = self.dl, self.one_batch, -1
-        batches = iter(dl)
+        # All that AnyLoader adds is moving batches; `split` does that, quickly if they are there.
+        batches = iter(dl.loader if type(dl) is AnyLoader else dl)
         try:
             for number, batch in enumerate(batches):
                 one_batch(number, batch)
@@ -214,6 +217,7 @@ class TrainingLoop(CallbackSet):
     def one_batch(self, i: int, b: Any) -> None:
         """Run one batch `b`, the `i`-th, as training or validation according to `training`."""
         self.iter = i
+        self.predicted = False
         fire = self._fire_batch
         try:
             self.split(b)
@@ -221,54 +225,55 @@ class TrainingLoop(CallbackSet):
             self._do_batch(fire)
         except CancelBatchException:
             fire("after_cancel_batch")
+        except CancelException:
+            raise
+        except BaseException as error:
+            shapes = f"inputs {_outline(self.xb)}; targets {_outline(self.yb)}"
+            error.add_note(f"{self._whereabouts()}: {shapes}")
+            raise
         fire("after_batch")
 
     def split(self, batch: Any) -> None:
         """Set `xb` and `yb` from a batch (see `torte.learner.batches`)."""
         self.batch = batch
         xb, yb = split_batch(batch, self.n_inp)
-        device = self._device
-        self.xb, self.yb = ready(xb, device), ready(yb, device)
+        self.xb, self.yb = ready(xb, self._device), ready(yb, self._device)
 
     def _do_batch(self, fire: Callable[[str], None]) -> None:
         self.loss_grad = None
-        self._noting("calling the model", self.predict_batch)
+        self.predict_batch()
         fire("after_pred")
-        self._noting("computing the loss", self.compute_loss)
+        self.compute_loss()
         fire("after_loss")
+        self.predicted = True
         if not self.training or self.loss_grad is None:
             return
-        self._section("backward", self._backward, CancelBackwardException)
-        self._section("step", self._step, CancelStepException)
-        self.opt.zero_grad()
-
-    def _backward(self) -> None:
-        self._noting("the backward pass", self.backward)
-
-    def _step(self) -> None:
-        self._noting("the optimizer step", self.step)
-
-    def _noting(self, doing: str, body: Callable[[], None]) -> None:
-        """Run something of the loop itself; an error of it says where and on what it arose."""
+        # Written out rather than by `_section`: twice a batch, that call would be felt.
         try:
-            body()
-        except CancelException:
-            raise
-        except BaseException as error:
-            error.add_note(f"in {doing} ({self._whereabouts()}; inputs: {_outline(self.xb)})")
-            raise
+            fire("before_backward")
+            self.backward()
+        except CancelBackwardException:
+            fire("after_cancel_backward")
+        fire("after_backward")
+        try:
+            fire("before_step")
+            self.step()
+        except CancelStepException:
+            fire("after_cancel_step")
+        fire("after_step")
+        self.opt.zero_grad()
 
     def predict_batch(self) -> None:
         """Call the model: sets `output` and `pred`, and `loss_grad` if the model gave a loss."""
         xb = self.xb
-        if len(xb) == 1 and type(xb[0]) is torch.Tensor:
+        if len(xb) == 1 and type(xb[0]) is Tensor:
             output = self.model(xb[0])
         else:
             xb = ready(xb, None)
             own_loss = self.loss_func is None and len(self.yb) > 0
             output = call_model(self.model, xb, self._label_entry() if own_loss else None)
         self.output = output
-        if type(output) is torch.Tensor:
+        if type(output) is Tensor:
             self.pred = output
         else:
             self.pred, self.loss_grad = split_output(output)
@@ -282,8 +287,11 @@ class TrainingLoop(CallbackSet):
 
     def compute_loss(self) -> None:
         """Set `loss_grad` from the loss function and the targets, and `loss`, its detached copy."""
-        if self.loss_func is not None and self.yb:
-            self.loss_grad = self.loss_func(self.pred, *ready(self.yb, None))
+        yb = self.yb
+        if self.loss_func is not None and yb:
+            if len(yb) > 1 or type(yb[0]) is not Tensor:
+                yb = ready(yb, None)
+            self.loss_grad = self.loss_func(self.pred, *yb)
         elif self.loss_grad is None and self.training and self.yb:
             raise ValueError(
                 "there is no loss: the data do not suggest one and the model returns none; "
@@ -307,14 +315,12 @@ class TrainingLoop(CallbackSet):
 
     def _section(self, name: str, body: Callable[[], None], cancel: type[CancelException]) -> None:
         """Run `before_<name>`, body, `after_<name>`; on a cancel, `after_cancel_<name>` too."""
-        before, after_cancel, after, fire_name = _SECTION_EVENTS[name]
-        fire = getattr(self, fire_name)
         try:
-            fire(before)
+            self._fire(f"before_{name}")
             body()
         except cancel:
-            fire(after_cancel)
-        fire(after)
+            self._fire(f"after_cancel_{name}")
+        self._fire(f"after_{name}")
 
     @contextmanager
     def _session(self, visitors: Iterable[Callback] = ()) -> Iterator[None]:
@@ -391,17 +397,6 @@ class TrainingLoop(CallbackSet):
                 self(["after_epoch", "after_fit"])
 
 
-_SECTION_EVENTS = {
-    name: (
-        f"before_{name}",
-        f"after_cancel_{name}",
-        f"after_{name}",
-        "_fire_batch" if name in ("backward", "step") else "_fire",
-    )
-    for name in ("fit", "epoch", "train", "validate", "backward", "step")
-}
-
-
 def no_log(row: Any) -> None:
     """Log nothing: what `learn.logger` is within `learn.no_logging()`."""
 
@@ -424,7 +419,7 @@ def _length(dl: Any) -> int | None:
 
 def _outline(parts: Any) -> str:
     """Types and shapes of a batch's parts, for a message."""
-    if isinstance(parts, torch.Tensor):
+    if isinstance(parts, Tensor):
         return f"{str(parts.dtype).removeprefix('torch.')}{list(parts.shape)}"
     if isinstance(parts, dict):
         return "{" + ", ".join(f"{key}: {_outline(value)}" for key, value in parts.items()) + "}"

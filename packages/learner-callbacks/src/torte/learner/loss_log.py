@@ -48,8 +48,9 @@ class LossLog:
     def append(self, loss: Tensor, size: int) -> None:
         """Take in the (detached) loss of a batch of `size` samples; no computation, no waiting."""
         self.sizes.append(size)
-        self._recent.append(loss if loss.ndim == 0 else loss.mean())
-        if len(self._recent) >= CHUNK:
+        recent = self._recent
+        recent.append(loss if loss.ndim == 0 else loss.mean())
+        if len(recent) >= CHUNK:
             self._smooth()
             self._chunks.append(torch.stack(self._recent))
             self._recent = []

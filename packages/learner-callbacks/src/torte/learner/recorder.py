@@ -73,7 +73,6 @@ class Recorder(Callback):
         self._history = _History(beta)
         self._valid = LossLog(beta)
         self._metrics: list[Metric] = []
-        self._seen = False
         self._epoch_begin = 0
         self._clear_epoch()
 
@@ -145,14 +144,12 @@ class Recorder(Callback):
 
     def before_train(self) -> None:
         """Mark where the epoch begins."""
-        self._seen = False
         self._epoch_begin = self._history.train.count
         if self.train_metrics:
             self._reset_metrics()
 
     def before_validate(self) -> None:
         """Begin the averages over the validation part."""
-        self._seen = False
         self._valid = LossLog(self.beta)
         if self.valid_metrics:
             self._reset_metrics()
@@ -161,16 +158,11 @@ class Recorder(Callback):
         for metric in self._metrics:
             metric.reset()
 
-    def after_loss(self) -> None:
-        """Note that the batch has come to have predictions; a batch cancelled earlier has none."""
-        self._seen = True
-
     def after_batch(self) -> None:
         """Record the batch, unless it was cancelled before it had a loss."""
-        if not self._seen:
-            return
-        self._seen = False
         learn = self.learn
+        if not learn.predicted:
+            return
         loss = learn.loss
         if learn.training:
             history = self._history
@@ -219,7 +211,7 @@ class Recorder(Callback):
         self.learn.final_record = L(row)
         duration = [format_time(time.monotonic() - self._started)] if self.add_time else []
         self.log = L([self.learn.epoch, *row, *duration])
-        self.learn.logger(self.log)
+        self.learn.logger(list(self.log))
 
     # -- plots -----------------------------------------------------------------------------------
 
@@ -258,8 +250,8 @@ def _size(learn: Any) -> int:
     """How many samples the batch has: by its targets, else by its inputs."""
     parts = learn.yb or learn.xb
     first = parts[0] if parts else None
-    if type(first) is Tensor and first.ndim:
-        return len(first)
+    if type(first) is Tensor and (shape := first.shape):
+        return shape[0]
     try:
         return batch_size_of(parts)
     except ValueError:

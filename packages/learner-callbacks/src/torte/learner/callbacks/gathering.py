@@ -87,7 +87,6 @@ class GatherPredsCallback(Callback):
         self._clear()
 
     def _clear(self) -> None:
-        self._seen = False
         self._taken = 0
         self.preds: list[Any] = []
         self.targets: list[Any] = []
@@ -106,18 +105,13 @@ class GatherPredsCallback(Callback):
         if self.with_input:
             self.inputs.append(detached(self.learn.xb))
 
-    def after_loss(self) -> None:
-        """Note that the batch has predictions: a batch cancelled earlier is left out."""
-        self._seen = True
-
     def after_batch(self) -> None:
-        """Take predictions, targets and losses."""
-        if not self._seen:
+        """Take predictions, targets and losses; a batch cancelled before them has none."""
+        learn = self.learn
+        if not learn.predicted:
             del self.inputs[self._taken :]
             return
-        self._seen = False
         self._taken += 1
-        learn = self.learn
         preds, targets = detached(self.act(learn.pred)), detached(learn.yb)
         if self.with_preds:
             self.preds.append(preds)

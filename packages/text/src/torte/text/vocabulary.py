@@ -16,6 +16,7 @@ __all__ = ["Numericalize", "TensorText", "make_vocab"]
 FILLER = "xxfake"
 
 
+@serializable("torte.text.TensorText")
 class TensorText(TensorBase):
     """Token numbers: int64 of (steps,) or (batch, steps)."""
 

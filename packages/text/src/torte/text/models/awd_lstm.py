@@ -132,6 +132,15 @@ class AWD_LSTM(nn.Module):  # noqa: N801 - the paper's name
         """Forget the state: the next call begins with zeros."""
         self.hidden = []
 
+    def forget(self, rows: Tensor) -> None:
+        """Forget the state of some rows.
+
+        Args:
+            rows: True for rows that begin with zeros at the next call: (batch,).
+        """
+        kept = (~rows)[None, :, None]
+        self.hidden = [(state * kept, cell * kept) for state, cell in self.hidden]
+
 
 def awd_lstm_lm_split(model: Any) -> list[nn.Module]:
     """Split a language model into parameter groups: each LSTM, then embedding and decoder."""

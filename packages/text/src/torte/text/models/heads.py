@@ -1,11 +1,12 @@
 """What stands on an encoder of text: a decoder to words, or a classifier over whole documents."""
 
 from collections.abc import Sequence
-from typing import Any
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
+from torte.learner.layers import LinBnDrop, SigmoidRange
 from torte.text.models.dropout import RNNDropout
 
 __all__ = [
@@ -47,9 +48,14 @@ class LinearDecoder(nn.Module):
         if tie_encoder is not None:
             self.decoder.weight = tie_encoder.weight
 
-    def forward(self, encoded: Tensor) -> Tensor:
-        """Turn (batch, steps, n_hid) into scores of (batch, steps, n_out)."""
-        return self.decoder(self.output_dp(encoded))
+    def forward(self, encoded: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Turn (batch, steps, n_hid) into scores of (batch, steps, n_out).
+
+        Returns:
+            The scores, and the encoder's vectors before and after dropout, for `RNNCallback`.
+        """
+        dropped = self.output_dp(encoded)
+        return self.decoder(dropped), encoded, dropped
 
 
 class SequentialRNN(nn.Sequential):
@@ -98,16 +104,25 @@ class SentenceEncoder(nn.Module):
         self.reset()
         steps = words.size(1)
         first_kept = 0 if self.max_len is None else max(0, steps - self.max_len)
+        padding = words == self.pad_idx
         outputs, masks = [], []
         for start in range(0, steps, self.bptt):
-            chunk = words[:, start : start + self.bptt]
-            if start + chunk.size(1) <= first_kept:
+            part = slice(start, start + self.bptt)
+            if start > 0:
+                self._begin_anew(padding[:, :start].all(dim=1))
+            if part.stop <= first_kept:
                 with torch.no_grad():
-                    self.module(chunk)
+                    self.module(words[:, part])
                 continue
-            outputs.append(self.module(chunk))
-            masks.append(chunk == self.pad_idx)
+            outputs.append(self.module(words[:, part]))
+            masks.append(padding[:, part])
         return torch.cat(outputs, dim=1), torch.cat(masks, dim=1)
+
+    def _begin_anew(self, rows: Tensor) -> None:
+        """Let documents that nothing but padding came before begin with an empty state."""
+        forget = getattr(self.module, "forget", None)
+        if forget is not None:
+            forget(rows)
 
 
 def masked_concat_pool(output: Tensor, mask: Tensor, bptt: int) -> Tensor:
@@ -137,24 +152,43 @@ class PoolingLinearClassifier(nn.Module):
     """A classifier over the pooled steps of a document.
 
     Args:
-        blocks: The layers behind the pooling.
+        dims: Sizes from the pooled features to the number of classes.
+        ps: Dropout before each linear layer.
         bptt: Steps in a chunk, for the pooling.
+        y_range: Lower and upper end of a sigmoid on the outputs.
+
+    Raises:
+        ValueError: There is not one dropout for each linear layer.
     """
 
-    def __init__(self, blocks: Sequence[nn.Module], bptt: int) -> None:
+    def __init__(
+        self,
+        dims: Sequence[int],
+        ps: Sequence[float],
+        bptt: int,
+        y_range: tuple[float, float] | None = None,
+    ) -> None:
         super().__init__()
-        self.layers = nn.Sequential(*blocks)
+        if len(ps) != len(dims) - 1:
+            raise ValueError(f"{len(dims) - 1} linear layers need as many dropouts, got {list(ps)}")
+        activations = [nn.ReLU(inplace=True)] * (len(dims) - 2) + [None]
+        layers: list[nn.Module] = [
+            LinBnDrop(n_in, n_out, p=p, act=activation)
+            for (n_in, n_out), p, activation in zip(pairwise(dims), ps, activations, strict=True)
+        ]
+        if y_range is not None:
+            layers.append(SigmoidRange(*y_range))
+        self.layers = nn.Sequential(*layers)
         self.bptt = bptt
 
-    def forward(self, encoded: Any) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, encoded: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Score documents.
 
         Args:
             encoded: What `SentenceEncoder` returns: outputs and mask.
 
         Returns:
-            Scores, and the encoder's outputs twice (as they are and after dropout, which here are
-            the same) for callbacks that regularize them.
+            The scores of (batch, classes), and the encoder's outputs twice, for `RNNCallback`.
         """
         output, mask = encoded
         scores = self.layers(masked_concat_pool(output, mask, self.bptt))

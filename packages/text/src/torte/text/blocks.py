@@ -1,0 +1,105 @@
+"""`TextBlock`: what a data block needs to know about text."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torte.data.blocks import TransformBlock
+from torte.text.batching import PadChunk, SortedDL
+from torte.text.corpus import Tokenizer
+from torte.text.language_loader import LMDataLoader
+from torte.text.reading import TextReader
+from torte.text.vocabulary import Numericalize
+
+__all__ = ["TextBlock"]
+
+
+class TextBlock(TransformBlock):
+    """Texts, as input of a classifier or of a language model.
+
+    Args:
+        tok_tfm: The tokenizer; None where items are lists of tokens already.
+        reader: From items to text, where they are not text themselves.
+        vocab: The tokens in the order of their numbers; by default those of the training texts.
+        is_lm: Whether texts are for a language model.
+        seq_len: Steps that a model reads at once.
+        min_freq: Tokens rarer than this are left out of a vocabulary that is made.
+        max_vocab: The most tokens in it.
+    """
+
+    def __init__(
+        self,
+        tok_tfm: Tokenizer | None = None,
+        vocab: Sequence[str] | None = None,
+        is_lm: bool = False,
+        seq_len: int = 72,
+        min_freq: int = 3,
+        max_vocab: int = 60000,
+        reader: TextReader | None = None,
+    ) -> None:
+        numericalize = Numericalize(vocab, min_freq=min_freq, max_vocab=max_vocab)
+        steps = [step for step in (reader, tok_tfm, numericalize) if step is not None]
+        if is_lm:
+            super().__init__(steps, dl_type=LMDataLoader, dls_kwargs={"seq_len": seq_len})
+        else:
+            before_batch = PadChunk(seq_len=seq_len)
+            super().__init__(steps, dl_type=SortedDL, dls_kwargs={"before_batch": before_batch})
+
+    @classmethod
+    def from_df(
+        cls,
+        text_cols: str | Sequence[str] | None = None,
+        vocab: Sequence[str] | None = None,
+        is_lm: bool = False,
+        seq_len: int = 72,
+        min_freq: int = 3,
+        max_vocab: int = 60000,
+        mark_fields: bool | None = None,
+        **kwargs: Any,
+    ) -> "TextBlock":
+        """Make a block for texts in a frame.
+
+        Args:
+            text_cols: The columns that hold text, where no getter picks one.
+            vocab: See the class.
+            is_lm: See the class.
+            seq_len: See the class.
+            min_freq: See the class.
+            max_vocab: See the class.
+            mark_fields: Whether columns are marked; by default if there are several.
+            **kwargs: For `Tokenizer`: `tok`, `rules`, `n_workers`, `cache_dir`, …
+        """
+        reader = TextReader(text_cols, mark_fields=mark_fields)
+        return cls(Tokenizer(**kwargs), vocab, is_lm, seq_len, min_freq, max_vocab, reader)
+
+    @classmethod
+    def from_folder(
+        cls,
+        path: str | Path,
+        vocab: Sequence[str] | None = None,
+        is_lm: bool = False,
+        seq_len: int = 72,
+        min_freq: int = 3,
+        max_vocab: int = 60000,
+        encoding: str = "utf-8",
+        **kwargs: Any,
+    ) -> "TextBlock":
+        """Make a block for texts in files.
+
+        Args:
+            path: The folder that they are in.
+            vocab: See the class.
+            is_lm: See the class.
+            seq_len: See the class.
+            min_freq: See the class.
+            max_vocab: See the class.
+            encoding: Of the files.
+            **kwargs: For `Tokenizer`.
+
+        Raises:
+            FileNotFoundError: There is no such folder.
+        """
+        if not Path(path).is_dir():
+            raise FileNotFoundError(f"there is no folder {str(path)!r} with texts")
+        reader = TextReader(encoding=encoding)
+        return cls(Tokenizer(**kwargs), vocab, is_lm, seq_len, min_freq, max_vocab, reader)

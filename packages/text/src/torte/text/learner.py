@@ -1,0 +1,317 @@
+"""Learners of text: language models that generate, classifiers on their encoders."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from torte.data.categories import get_c
+from torte.dispatch import delegates
+from torte.learner import CrossEntropyLossFlat, Learner, rnn_cbs
+from torte.learner.callback_set import as_callbacks
+from torte.text.models.building import architecture, get_language_model, get_text_classifier
+from torte.text.rules import PAD, UNK
+
+__all__ = [
+    "LMLearner",
+    "TextLearner",
+    "language_model_learner",
+    "match_embeds",
+    "text_classifier_learner",
+]
+
+
+def match_embeds(
+    weights: Mapping[str, Tensor], old_vocab: Sequence[str], new_vocab: Sequence[str]
+) -> dict[str, Tensor]:
+    """Return a language model's weights for another vocabulary.
+
+    Words that both know keep their vectors; new ones get the mean of all old vectors.
+
+    Args:
+        weights: State of a language model.
+        old_vocab: Its words.
+        new_vocab: The words that it shall have.
+    """
+    matched = dict(weights)
+    places = {word: place for place, word in enumerate(old_vocab)}
+    rows = torch.tensor([places.get(word, -1) for word in new_vocab])
+    for name in weights:
+        if weights[name].shape[:1] == (len(old_vocab),):
+            old = weights[name]
+            new = old[rows.clamp(min=0)].clone()
+            new[rows < 0] = old.mean(dim=0)
+            matched[name] = new
+    return matched
+
+
+class TextLearner(Learner):
+    """A learner of texts whose encoder can be kept and given to another one.
+
+    Args:
+        dls: Loaders of texts.
+        model: A model of an encoder and a head that returns its scores and the encoder's outputs.
+        alpha: Weight of the penalty on activations.
+        beta: Weight of the penalty on their changes from step to step.
+        cbs: Callbacks besides those of a recurrent model.
+        **kwargs: For `Learner`.
+    """
+
+    def __init__(
+        self,
+        dls: Any,
+        model: nn.Module,
+        alpha: float = 0.0,
+        beta: float = 0.0,
+        cbs: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(dls, model, cbs=[*rnn_cbs(alpha, beta), *as_callbacks(cbs)], **kwargs)
+
+    def _encoder(self) -> nn.Module:
+        """Return the encoder, out of what reads whole documents with it."""
+        model: Any = self.model
+        encoder = model[0]
+        return getattr(encoder, "module", encoder)
+
+    def _vocab(self) -> list[str]:
+        return _words(self.dls)
+
+    def save_encoder(self, file: str | Path) -> Path:
+        """Write the encoder's weights, with the words that they are for.
+
+        Args:
+            file: Name of the file in the models' folder, without its ending.
+
+        Returns:
+            The path.
+        """
+        from safetensors.torch import save_file
+
+        path = self._encoder_path(file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Tied and repeated tensors are written once: safetensors refuses to write them twice.
+        state = {name: value.contiguous() for name, value in _untied(self._encoder()).items()}
+        beside = path.with_name(f".{path.name}")
+        save_file(state, beside, metadata={"words": "\n".join(self._vocab())})
+        beside.replace(path)
+        return path
+
+    def load_encoder(self, file: str | Path) -> "TextLearner":
+        """Read an encoder's weights; words that it does not know get the mean of those it knows.
+
+        Args:
+            file: What `save_encoder` was given.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+        """
+        from safetensors import safe_open
+
+        path = self._encoder_path(file)
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no encoder at {path}: write one with save_encoder")
+        with safe_open(path, framework="pt") as opened:
+            words = (opened.metadata() or {}).get("words", "").split("\n")
+            weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        matched = match_embeds(weights, words, self._vocab())
+        encoder: Any = self._encoder()
+        encoder.load_state_dict(matched, strict=False)
+        encoder.reset()
+        return self
+
+    def _encoder_path(self, file: str | Path) -> Path:
+        return (self.path / self.model_dir / file).with_suffix(".safetensors")
+
+
+def _untied(module: nn.Module) -> dict[str, Tensor]:
+    """Return a module's state with each tensor once."""
+    seen: set[int] = set()
+    state: dict[str, Tensor] = {}
+    for name, value in module.state_dict().items():
+        if value.data_ptr() not in seen or not value.numel():
+            seen.add(value.data_ptr())
+            state[name] = value
+    return state
+
+
+class LMLearner(TextLearner):
+    """A learner of a language model, which generates text."""
+
+    @torch.no_grad()
+    def predict(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        text: str,
+        n_words: int = 1,
+        no_unk: bool = True,
+        temperature: float = 1.0,
+        min_p: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> str:
+        """Return a text with words that the model goes on with.
+
+        Args:
+            text: The beginning.
+            n_words: How many words to add.
+            no_unk: Whether `xxunk` is never chosen.
+            temperature: Below 1 the likely words become likelier still; above 1 less so.
+            min_p: Words less likely than this are never chosen.
+            top_k: Only so many of the likeliest words are chosen from.
+            top_p: Only the likeliest words whose probabilities add up to this.
+            seed: Of the choice; by default drawn from torch's generator.
+            **kwargs: Not used.
+        """
+        vocab, tokenize = self._vocab(), self.dls.train.dataset.tls[0].tfms
+        model: Any = self.model
+        was_training, device = model.training, next(model.parameters()).device
+        generator = torch.Generator()
+        if seed is None:
+            generator.seed()
+        else:
+            generator.manual_seed(seed)
+        numbers = tokenize(text)[None].to(device).as_subclass(Tensor)
+        banned = [vocab.index(word) for word in ([PAD, UNK] if no_unk else [PAD]) if word in vocab]
+        added: list[str] = []
+        model.eval()
+        model.reset()
+        try:
+            for _ in range(n_words):
+                scores = model(numbers)[0][0, -1].float().cpu()
+                scores[banned] = -math.inf
+                chosen = _chosen(scores / temperature, min_p, top_k, top_p, generator)
+                added.append(vocab[chosen])
+                numbers = torch.tensor([[chosen]], device=device)
+        finally:
+            model.reset()
+            model.train(was_training)
+        return " ".join([text, *added])
+
+
+def _chosen(
+    scores: Tensor,
+    min_p: float | None,
+    top_k: int | None,
+    top_p: float | None,
+    generator: torch.Generator,
+) -> int:
+    """Draw a word by its probability, of those that are not left out."""
+    chances = scores.softmax(dim=0)
+    if top_k is not None:
+        kept = chances.topk(min(top_k, len(chances))).indices
+        chances = torch.zeros_like(chances).index_copy(0, kept, chances[kept])
+    if top_p is not None:
+        ordered, order = chances.sort(descending=True)
+        # A word stays while those before it have not reached the sum yet, so one always does.
+        outside = order[ordered.cumsum(0) - ordered >= top_p]
+        chances[outside] = 0.0
+    if min_p is not None and bool((chances >= min_p).any()):
+        chances[chances < min_p] = 0.0
+    return int(torch.multinomial(chances, 1, generator=generator))
+
+
+def _words(dls: Any) -> list[str]:
+    """Return the words of the texts; a classifier's vocabularies are words and classes."""
+    vocab = dls.vocab
+    is_pair = len(vocab) == 2 and not isinstance(vocab[0], str)
+    return list(vocab[0] if is_pair else vocab)
+
+
+@delegates(Learner.__init__)
+def language_model_learner(
+    dls: Any,
+    arch: type[nn.Module] | str,
+    config: Mapping[str, Any] | None = None,
+    drop_mult: float = 1.0,
+    alpha: float = 2.0,
+    beta: float = 1.0,
+    **kwargs: Any,
+) -> LMLearner:
+    """Make a learner of a language model.
+
+    Args:
+        dls: Loaders for a language model.
+        arch: The encoder, by class or name: `AWD_LSTM`.
+        config: Entries that differ from the encoder's defaults.
+        drop_mult: By which all dropouts are multiplied.
+        alpha: Weight of the penalty on activations.
+        beta: Weight of the penalty on their changes from step to step.
+        **kwargs: For `Learner`.
+    """
+    name = arch if isinstance(arch, str) else arch.__name__
+    model = get_language_model(name, len(_words(dls)), dict(config or {}), drop_mult)
+    kwargs.setdefault("splitter", _parameters_by(architecture(arch).lm_split))
+    kwargs.setdefault("loss_func", CrossEntropyLossFlat())
+    return LMLearner(dls, model, alpha=alpha, beta=beta, **kwargs)
+
+
+@delegates(Learner.__init__)
+def text_classifier_learner(
+    dls: Any,
+    arch: type[nn.Module] | str,
+    seq_len: int = 72,
+    config: Mapping[str, Any] | None = None,
+    drop_mult: float = 0.5,
+    n_out: int | None = None,
+    lin_ftrs: Sequence[int] | None = None,
+    ps: Sequence[float] | None = None,
+    max_len: int | None = 72 * 20,
+    y_range: tuple[float, float] | None = None,
+    alpha: float = 2.0,
+    beta: float = 1.0,
+    **kwargs: Any,
+) -> TextLearner:
+    """Make a learner of a classifier of documents.
+
+    Args:
+        dls: Loaders of texts and labels.
+        arch: The encoder, by class or name: `AWD_LSTM`.
+        seq_len: Steps in a chunk.
+        config: Entries that differ from the encoder's defaults.
+        drop_mult: By which all dropouts are multiplied.
+        n_out: Number of outputs; by default what the labels ask for.
+        lin_ftrs: Sizes of the hidden linear layers; by default [50].
+        ps: Their dropouts; by default 0.1 each.
+        max_len: How many of a document's last steps are trained on; None for all.
+        y_range: Range of the outputs.
+        alpha: Weight of the penalty on activations.
+        beta: Weight of the penalty on their changes from step to step.
+        **kwargs: For `Learner`.
+    """
+    name = arch if isinstance(arch, str) else arch.__name__
+    words = _words(dls)
+    model = get_text_classifier(
+        name,
+        len(words),
+        get_c(dls) if n_out is None else n_out,
+        seq_len=seq_len,
+        config=dict(config or {}),
+        drop_mult=drop_mult,
+        lin_ftrs=lin_ftrs,
+        ps=ps,
+        pad_idx=words.index(PAD),
+        max_len=max_len,
+        y_range=y_range,
+    )
+    kwargs.setdefault("splitter", _parameters_by(architecture(arch).clas_split))
+    return TextLearner(dls, model, alpha=alpha, beta=beta, **kwargs)
+
+
+def _parameters_by(split: Any) -> Any:
+    """Return a splitter into parameters out of one into modules; shared ones go to the last."""
+
+    def groups(model: nn.Module) -> list[list[nn.Parameter]]:
+        seen: set[int] = set()
+        found: list[list[nn.Parameter]] = []
+        for part in split(model):
+            own = [p for p in part.parameters() if id(p) not in seen]
+            seen.update(map(id, own))
+            found.append(own)
+        return found
+
+    return groups

@@ -1,0 +1,37 @@
+"""Models of text: AWD-LSTM, a decoder to words, a classifier of documents."""
+
+from torte.text.models.awd_lstm import (
+    AWD_LSTM,
+    awd_lstm_clas_config,
+    awd_lstm_clas_split,
+    awd_lstm_lm_config,
+    awd_lstm_lm_split,
+)
+from torte.text.models.building import get_language_model, get_text_classifier
+from torte.text.models.dropout import EmbeddingDropout, RNNDropout, WeightDroppedLSTM, dropout_mask
+from torte.text.models.heads import (
+    LinearDecoder,
+    PoolingLinearClassifier,
+    SentenceEncoder,
+    SequentialRNN,
+    masked_concat_pool,
+)
+
+__all__ = [
+    "AWD_LSTM",
+    "EmbeddingDropout",
+    "LinearDecoder",
+    "PoolingLinearClassifier",
+    "RNNDropout",
+    "SentenceEncoder",
+    "SequentialRNN",
+    "WeightDroppedLSTM",
+    "awd_lstm_clas_config",
+    "awd_lstm_clas_split",
+    "awd_lstm_lm_config",
+    "awd_lstm_lm_split",
+    "dropout_mask",
+    "get_language_model",
+    "get_text_classifier",
+    "masked_concat_pool",
+]

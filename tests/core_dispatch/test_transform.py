@@ -123,6 +123,7 @@ def test_built_ins_and_classes_are_transforms():
     assert Transform(str)((1, 2.5)) == ("1", "2.5")
     assert Transform(Path)("a/b") == Path("a/b")
     assert Transform(abs)(-3) == 3
+    assert Transform(tuple)([1, 2]) == (1, 2)
     assert type(Transform(float)(Metres(2))) is float  # the class called is the type wanted
 
 

@@ -33,24 +33,15 @@ What every call goes through:
                                           type of x, or what `-> X` says; `-> None` leaves it alone
 """
 
-import inspect
-from abc import get_cache_token
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
 from torte.dispatch._collect import METHODS, TransformMeta, TransformTable
-from torte.dispatch.annotations import classes_of
+from torte.dispatch._running import find_for, run
 from torte.dispatch.describing import kept_arguments
-from torte.dispatch.errors import (
-    AmbiguityError,
-    AnnotationError,
-    NoMatchError,
-    UnresolvedNameError,
-)
-from torte.dispatch.implementation import Implementation
+from torte.dispatch.errors import AnnotationError
 from torte.dispatch.registry import serializable
-from torte.dispatch.scopes import Scope
-from torte.dispatch.semantic import is_named_tuple, retain_type, retain_types
+from torte.dispatch.semantic import retain_type, retain_types
 
 __all__ = [
     "DisplayedTransform",
@@ -60,34 +51,6 @@ __all__ = [
     "make_transform",
     "mk_transform",
 ]
-
-_PLANS_LIMIT = 1 << 14  # types; classes made on the fly must not pile up for ever
-
-# What a plan, `(function, takes_self, target)`, may hold instead of a function.
-_NOTHING = (None, False, None)
-_EACH_ELEMENT = (TypeError, False, None)
-_KEEP = None  # target: the type of the input, where it is the more specific one
-_AS_IT_IS = type(None)  # target: whatever comes back
-
-
-def _target_of(implementation: Implementation) -> Any:
-    """Return what the result is cast to: `_KEEP`, `_AS_IT_IS` or a class."""
-    function, annotation = inspect.unwrap(implementation.function), implementation.returns
-    if isinstance(function, type) or isinstance(getattr(function, "__self__", None), type):
-        return _AS_IT_IS  # int(x), Path(x), Path.from_uri(x): the class called is the type wanted
-    if annotation is inspect.Signature.empty or annotation is Self:
-        return _KEEP
-    if annotation in (None, "None"):
-        return _AS_IT_IS
-    try:
-        classes = classes_of(annotation, implementation.scope or Scope(function))
-    except UnresolvedNameError as error:
-        error.add_note(f"in the return annotation of {implementation.location}")
-        raise
-    except AnnotationError:
-        return _KEEP  # `-> Literal["a"]` and its like name no class to cast to
-    target = next(iter(classes))
-    return target if len(classes) == 1 and target is not object else _KEEP
 
 
 @serializable
@@ -111,6 +74,7 @@ class Transform(metaclass=TransformMeta):
     train_setup: bool | None = None
     fuse: Any = None
     _described_attributes = ("split_idx", "order")
+    _takes_tuples_whole = False
     encodes: Any
     decodes: Any
     setups: Any
@@ -167,13 +131,13 @@ class Transform(metaclass=TransformMeta):
         """
         if self.split_idx is not None and self.split_idx != split_idx:
             return x
-        return self._run(self._tables[0], x, kwargs)
+        return run(self, self._tables[0], x, kwargs)
 
     def decode(self, x: Any, split_idx: int | None = None, **kwargs: Any) -> Any:
         """Undo `encodes` on `x`, or return it as it is where there is nothing to undo."""
         if self.split_idx is not None and self.split_idx != split_idx:
             return x
-        return self._run(self._tables[1], x, kwargs)
+        return run(self, self._tables[1], x, kwargs)
 
     def setup(self, items: Any = None, train_setup: bool = False) -> Any:
         """Learn from data what `encodes` needs, through `setups`.
@@ -185,66 +149,15 @@ class Transform(metaclass=TransformMeta):
         train_setup = train_setup if self.train_setup is None else self.train_setup
         given = getattr(items, "train", items) if train_setup else items
         table = self._tables[2]
-        try:
-            implementation = table.find(type(given))
-        except AmbiguityError:
-            raise
-        except NoMatchError:
+        implementation = find_for(table, type(given))
+        if implementation is None:
             return None
         function = implementation.function
         return function(self, given) if table.takes_self else function(given)
 
-    def _run(self, table: TransformTable, x: Any, kwargs: dict[str, Any]) -> Any:
-        if table._token is not None and table._token != get_cache_token():
-            table.forget()
-        try:
-            function, takes_self, target = table.plans[type(x)]
-        except KeyError:
-            function, takes_self, target = self._plan(table, type(x))
-        if function is None:
-            return x
-        if function is TypeError:
-            return self._run_on_elements(table, x, kwargs)
-        if takes_self:
-            result = function(self, x, **kwargs) if kwargs else function(self, x)
-        else:
-            result = function(x, **kwargs) if kwargs else function(x)
-        if target is _KEEP and type(result) is type(x):
-            return result
-        return self._retain(result, x, target)
-
     def _retain(self, result: Any, x: Any, target: Any) -> Any:
+        """Return a result in the type that it is to have: see `retain_type`."""
         return retain_type(result, x, target)
-
-    def _run_on_elements(self, table: TransformTable, x: Any, kwargs: dict[str, Any]) -> Any:
-        cls = type(x)
-        results = [self._run(table, each, kwargs) for each in x]
-        if cls is tuple:
-            return tuple(results)
-        if is_named_tuple(cls):
-            return cls._make(results)
-        return retain_type(tuple(results), x)
-
-    def _plan(self, table: TransformTable, cls: type) -> Any:
-        plans = table.plans  # before the lookup: see TypeDispatch.forget
-        if self._takes_elements(cls):
-            plan: Any = _EACH_ELEMENT
-        else:
-            try:
-                found = table.find(cls)
-            except AmbiguityError:
-                raise
-            except NoMatchError:
-                plan = _NOTHING
-            else:
-                plan = (found.function, table.takes_self, _target_of(found))
-        if len(plans) >= _PLANS_LIMIT:
-            plans.clear()
-        plans[cls] = plan
-        return plan
-
-    def _takes_elements(self, cls: type) -> bool:
-        return issubclass(cls, tuple)
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's arguments, for a description of this transform."""
@@ -274,11 +187,10 @@ class ItemTransform(Transform):
     The result's elements keep the semantic types of the tuple's where there are as many.
     """
 
-    def _takes_elements(self, cls: type) -> bool:
-        return False
+    _takes_tuples_whole = True
 
     def _retain(self, result: Any, x: Any, target: Any) -> Any:
-        if target is not _KEEP or not isinstance(x, tuple):
+        if target is not None or not isinstance(x, tuple):
             return retain_type(result, x, target)
         if isinstance(result, list):
             result = tuple(result)
@@ -289,8 +201,14 @@ class ItemTransform(Transform):
 class InplaceTransform(Transform):
     """A Transform whose `encodes` changes its argument; whatever that returns is dropped."""
 
-    def _run(self, table: TransformTable, x: Any, kwargs: dict[str, Any]) -> Any:
-        super()._run(table, x, kwargs)
+    def __call__(self, x: Any, split_idx: int | None = None, **kwargs: Any) -> Any:
+        """Let `encodes` change `x`, and return it."""
+        super().__call__(x, split_idx, **kwargs)
+        return x
+
+    def decode(self, x: Any, split_idx: int | None = None, **kwargs: Any) -> Any:
+        """Let `decodes` change `x`, and return it."""
+        super().decode(x, split_idx, **kwargs)
         return x
 
 

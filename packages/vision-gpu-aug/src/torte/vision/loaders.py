@@ -254,7 +254,8 @@ class ImageDataLoaders(DataLoaders):
         file = Path(path) / csv_fname
         if not file.is_file():
             raise FileNotFoundError(f"no file of labels at {str(file)!r}")
-        df = pd.read_csv(file, header=header, delimiter=delimiter, quoting=quoting)
+        separator = {} if delimiter is None else {"sep": delimiter}
+        df = pd.read_csv(file, header=header, quoting=quoting, **separator)
         return cls.from_df(df, path=Path(path), **kwargs)
 
     @classmethod

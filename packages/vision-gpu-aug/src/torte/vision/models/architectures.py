@@ -143,7 +143,7 @@ def _in_registry(name: str) -> Architecture | None:
     from torte.dispatch import UnknownNameError, rebuild
 
     try:
-        function = rebuild({"name": name})
+        function = rebuild({"name": name, "config": None})
     except UnknownNameError:
         return None
     return Architecture("user", name, function)

@@ -195,22 +195,22 @@ class Resize(_Placing):
 
     def placing(self, random: Random, central: bool) -> Any:
         """The rectangle that `method` asks for."""
-        at = (0.5, 0.5) if central else (random.random(), random.random())
+        at = None if central else (random.random(), random.random())
         if self.method == ResizeMethod.Pad:
             return self._padded
         if self.method == ResizeMethod.Squish:
             return lambda size: Placement((0, 0, *size), (0, 0, *self._output), self._output)
         return lambda size: self._filled(size, at)
 
-    def _filled(self, size: tuple[int, int], at: tuple[float, float]) -> Placement:
-        """The largest rectangle of the output's aspect ratio, at `at`."""
+    def _filled(self, size: tuple[int, int], at: tuple[float, float] | None) -> Placement:
+        """The largest rectangle of the output's aspect ratio, in whole pixels, at `at`."""
         scale = min(whole / part for whole, part in zip(size, self._output, strict=True))
-        width, height = (
-            min(part * scale, whole) for part, whole in zip(self._output, size, strict=True)
-        )
-        left, top = (size[0] - width) * at[0], (size[1] - height) * at[1]
-        source = (left, top, min(left + width, size[0]), min(top + height, size[1]))
-        return Placement(source, (0, 0, *self._output), self._output)
+        shown = [
+            min(max(1, round(part * scale)), whole)
+            for part, whole in zip(self._output, size, strict=True)
+        ]
+        cut = _cropped_or_padded(size, (shown[0], shown[1]), at, PadMode.Zeros)
+        return Placement(cut.source, (0, 0, *self._output), self._output)
 
     def _padded(self, size: tuple[int, int]) -> Placement:
         scale = min(part / whole for whole, part in zip(size, self._output, strict=True))

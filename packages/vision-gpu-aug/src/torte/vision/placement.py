@@ -77,10 +77,11 @@ class Placement:
     def _shown(self, image: Image.Image, size: tuple[int, int], resample: int) -> Image.Image:
         left, top, right, bottom = self.source
         whole = all(float(edge).is_integer() for edge in self.source)
-        if whole and size == (right - left, bottom - top):
-            if size == image.size:
-                return image
-            return image.crop((int(left), int(top), int(right), int(bottom)))
+        if whole and (right - left, bottom - top) != image.size:
+            # Cut first, as torchvision and fastai do: a resize with `box` looks beyond its edges.
+            image = image.crop((int(left), int(top), int(right), int(bottom)))
+        if whole:
+            return image if size == image.size else image.resize(size, resample)
         return image.resize(size, resample, box=self.source)
 
     def points(self, points: Tensor) -> Tensor:

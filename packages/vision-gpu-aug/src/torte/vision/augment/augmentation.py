@@ -1,9 +1,9 @@
 """The base classes of all augmentations, which users subclass too.
 
-An augmentation is a `Transform`: it has a place in a pipeline (`order`), runs on the training subset
-alone (`split_idx = 0`) and may be called by itself. Called with images it is an engine of one
-transform; in a `Pipeline` neighbouring augmentations, and the conversion to float and `Normalize`
-around them, fuse into one engine (`composing.py`).
+An augmentation is a `Transform`: it has a place in a pipeline (`order`), runs on the training
+subset alone (`split_idx = 0`) and may be called by itself. Called with images it is an engine of
+one transform; in a `Pipeline` neighbouring augmentations, and the conversion to float and
+`Normalize` around them, fuse into one engine (`composing.py`).
 """
 
 from abc import abstractmethod

@@ -42,8 +42,8 @@ def augment_batch(
     if not images:
         kinds = ", ".join(type(leaf).__name__ for leaf in leaves)
         raise TypeError(
-            f"a batch of ({kinds}) holds no TensorImage, so what is image and what is target is not "
-            "known: wrap them (TensorImage, TensorMask, TensorPoint, TensorBBox), or call the "
+            f"a batch of ({kinds}) holds no TensorImage, so what is image and what is target is "
+            "not known: wrap them (TensorImage, TensorMask, TensorPoint, TensorBBox), or call the "
             "engine with augment(images, masks=..., points=..., boxes=...)"
         )
     if keys is None:

@@ -231,8 +231,8 @@ class _Lighting(Augmentation):
 class Brightness(_Lighting):
     """Shift light: an amount of 0.5 changes nothing, 0 is black, 1 is white.
 
-    The amount is drawn between 0.5 (1 - max_lighting) and 0.5 (1 + max_lighting); its logit is added
-    to the logits of the image.
+    The amount is drawn between 0.5 (1 - max_lighting) and 0.5 (1 + max_lighting); its logit is
+    added to the logits of the image.
 
     Args:
         max_lighting: How far to go, in [0, 1).

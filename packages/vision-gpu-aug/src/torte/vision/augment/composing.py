@@ -7,8 +7,8 @@
 
 The draws. Each sample has a key (from the loader, from `seed`, or from torch's default generator),
 and each transform a stream of its own, named by its class and its place among those of that class.
-All numbers of a batch come from one call of `torte.data.seeding.uniform`; the numbers of a transform
-depend on the sample's key and its stream alone, not on what else is in the list.
+All numbers of a batch come from one call of `torte.data.seeding.uniform`; the numbers of a
+transform depend on the sample's key and its stream alone, not on what else is in the list.
 
 The order. Geometry composes in the order given, however many colour maps stand between (a colour
 map and a sampling commute but for rounding). An effect that looks at neighbours or places (blur,
@@ -216,7 +216,7 @@ class Augment(ItemTransform):
             return {}
         streamed = torch.cat([keys + salt for salt in self._streams.values()])
         most = max(self.transforms[index].draws for index in self._streams)
-        numbers = uniform(streamed, 1 + most).unflatten(1, (-1, n))
+        numbers = uniform(streamed, 1 + most).unflatten(1, (len(self._streams), n))
         drawn = {}
         for place, index in enumerate(self._streams):
             transform: Augmentation = self.transforms[index]

@@ -1,11 +1,11 @@
 """The coordinate convention of augmentation, and homographies written in it.
 
-**Pixel coordinates.** The pixel in column `i` and row `j` covers the square [i, i + 1] x [j, j + 1];
-its centre is (i + 0.5, j + 0.5). An image of width W and height H covers [0, W] x [0, H]. Points and
-boxes are given in these coordinates, x before y, y downwards.
+**Pixel coordinates.** The pixel in column i and row j covers the square [i, i + 1] x [j, j + 1];
+its centre is (i + 0.5, j + 0.5). An image of width W and height H covers [0, W] x [0, H]. Points
+and boxes are given in these coordinates, x before y, y downwards.
 
-**Unit coordinates.** x' = 2 x / W - 1 and y' = 2 y / H - 1, so -1 and 1 are the outer *edges* of the
-outermost pixels. Points that travel in a batch are in unit coordinates (what `PointScaler` makes).
+**Unit coordinates.** x' = 2 x / W - 1 and y' = 2 y / H - 1, so -1 and 1 are the outer *edges* of
+the outermost pixels. Points in a batch are in unit coordinates (what `PointScaler` makes).
 
 **Centred coordinates.** x - W / 2 and y - H / 2, in pixels. Every matrix here maps centred
 coordinates of an output frame to centred coordinates of the input frame (the direction in which an

@@ -81,8 +81,8 @@ class RandomResizedCropGPU(Augmentation):
             raise ValueError(f"RandomResizedCropGPU: {ratio=} must be (least, largest), above 0")
         if mode not in MODES or mode_mask != "nearest":
             raise ValueError(
-                f"RandomResizedCropGPU: {mode=} must be one of {', '.join(MODES)}, and {mode_mask=} "
-                "'nearest': anything else invents class numbers"
+                f"RandomResizedCropGPU: {mode=} must be one of {', '.join(MODES)}, and "
+                f"{mode_mask=} 'nearest': anything else invents class numbers"
             )
         self.size, self.min_scale, self.max_scale = size, min_scale, max_scale
         self.ratio, self.mode, self.mode_mask = tuple(ratio), mode, mode_mask

@@ -189,4 +189,5 @@ class Effect(PixelMap):
     local: bool = False
 
     def __call__(self, images: Tensor) -> Tensor:
+        """Apply the function to the active samples."""
         return where_active(self.active, self.function(images, *self.parameters), images)

@@ -36,15 +36,8 @@ def _depthwise(images: Tensor, weights: Tensor, along_x: bool) -> Tensor:
     padding = (half, half, 0, 0) if along_x else (0, 0, half, half)
     kernels = weights.repeat_interleave(channels, 0)[:, None, None, :]
     kernels = kernels if along_x else kernels.transpose(2, 3)
-    padded = F.pad(images, padding, mode="reflect").reshape(
-        1, n * channels, *_sizes(images, padding)
-    )
+    padded = F.pad(images, padding, mode="reflect").flatten(0, 1)[None]
     return F.conv2d(padded, kernels, groups=n * channels).view(n, channels, height, width)
-
-
-def _sizes(images: Tensor, padding: tuple[int, int, int, int]) -> tuple[int, int]:
-    left, right, top, bottom = padding
-    return images.shape[2] + top + bottom, images.shape[3] + left + right
 
 
 def blur(images: Tensor, sigma: Tensor, taps: int) -> Tensor:

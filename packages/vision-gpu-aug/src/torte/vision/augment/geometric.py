@@ -61,7 +61,7 @@ class Flip(SpatialAugmentation):
 
 @serializable
 class Dihedral(SpatialAugmentation):
-    """One of the eight symmetries of the square: 0 is none, 1 left-right, 2 up-down, 3 both, …
+    """One of the eight symmetries of the square: 0 none, 1 left-right, 2 up-down, 3 both.
 
     The four from 4 on also exchange x and y; an image that is not square is stretched to fit.
 
@@ -240,7 +240,7 @@ class Translate(SpatialAugmentation):
 
 @serializable
 class Shear(SpatialAugmentation):
-    """Shear about the centre: the top goes left and the bottom right (x), the right goes down (y).
+    """Shear about the centre: by a positive angle the top goes right (x), the right goes up (y).
 
     Args:
         max_deg: The largest angle along x, degrees.
@@ -276,12 +276,12 @@ class Shear(SpatialAugmentation):
         self.max_deg, self.max_deg_y, self.draw, self.draw_y = max_deg, max_deg_y, draw, draw_y
 
     def matrix(self, drawn: Drawn, frame: Frame) -> Tensor:
-        """The inverse of x -> x + a y, y -> y + b x."""
+        """The inverse of x -> x - a y, y -> y - b x (y downwards)."""
         x = drawn.value(drawn.between(0, -self.max_deg, self.max_deg), 0.0, self.draw)
         y = drawn.value(drawn.between(1, -self.max_deg_y, self.max_deg_y), 0.0, self.draw_y)
         a, b = ((angle * (math.pi / 180)).tan() for angle in (x, y))
         whole = 1 / (1 - a * b)
-        return from_rows([[whole, -a * whole, 0], [-b * whole, whole, 0], [0, 0, 1]], x)
+        return from_rows([[whole, a * whole, 0], [b * whole, whole, 0], [0, 0, 1]], x)
 
 
 @serializable

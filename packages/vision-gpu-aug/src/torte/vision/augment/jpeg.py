@@ -73,6 +73,17 @@ def _grown(planes: Tensor, multiple: int) -> Tensor:
     return F.pad(planes, (0, -width % multiple, 0, -height % multiple), mode="replicate")
 
 
+def _bytes(planes: Tensor) -> Tensor:
+    return planes.round().clamp(0, 255)
+
+
+def _halved(planes: Tensor) -> Tensor:
+    """Means of 2 x 2, rounded down and up by turns along a row so that they do not drift."""
+    sums = 4 * F.avg_pool2d(planes, 2)
+    turns = torch.arange(sums.shape[-1], device=planes.device) % 2 + 1
+    return ((sums + turns) / 4).floor()
+
+
 def compress(images: Tensor, quality: Tensor) -> Tensor:
     """Compress and decompress.
 
@@ -94,11 +105,12 @@ def compress(images: Tensor, quality: Tensor) -> Tensor:
         restored = _quantized(planes, luma_steps.repeat_interleave(channels, 0)) + 128
         restored = restored.view(n, channels, *restored.shape[1:])
     else:
-        ycc = _mixed(_grown(values, 16), _TO_YCC)
-        luma = _quantized(ycc[:, 0] - 128, luma_steps) + 128
+        # Rounded wherever libjpeg stores whole numbers.
+        ycc = _mixed(_grown(values, 16), _TO_YCC).round()
+        luma = _bytes(_quantized(ycc[:, 0] - 128, luma_steps) + 128)
         chroma_steps = _tables(quality, _CHROMA).repeat_interleave(2, 0)
-        small = F.avg_pool2d(ycc[:, 1:], 2).flatten(0, 1)
-        chroma = _quantized(small, chroma_steps).view(n, 2, *small.shape[1:])
+        small = _halved(ycc[:, 1:]).flatten(0, 1)
+        chroma = _bytes(_quantized(small, chroma_steps) + 128).view(n, 2, *small.shape[1:]) - 128
         chroma = F.interpolate(chroma, scale_factor=2.0, mode="bilinear", align_corners=False)
         restored = _mixed(torch.cat([luma[:, None], chroma], dim=1), _FROM_YCC)
     return restored[..., :height, :width].round().clamp(0, 255) / 255

@@ -104,7 +104,7 @@ def render(
             break
         images, rest = done
         if last and not rest:
-            return images
+            return images.to(dtype)
         frame = remaining[0].output
         remaining[0:1] = [Segment(frame, frame, pixels=rest)] if rest else []
         if rest:

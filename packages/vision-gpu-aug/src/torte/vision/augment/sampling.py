@@ -32,6 +32,7 @@ __all__ = [
     "grid_of",
     "is_identity",
     "sample",
+    "spread_of",
     "supersampling",
 ]
 
@@ -120,12 +121,37 @@ def displaced(control: Tensor, points: Tensor, frame: Frame) -> Tensor:
     return shifts[:, :, 0].transpose(1, 2).reshape(points.shape)
 
 
-def _lattice(frame: Frame, density: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Array indices (with fractions) of the samples along x and y of an output frame."""
+def spread_of(maps: Sequence[CoordinateMap]) -> Tensor:
+    """How far apart the subsamples of an output pixel lie, along x and y: (n, 2), 0 to 1 pixel.
+
+    Where a pixel stands for s source pixels, the box from which bilinear samples are averaged is
+    sqrt(s² - 1) source pixels wide: nothing where the image is not shrunk (then all subsamples are
+    one), and all of the pixel where it is shrunk a lot. s is taken at the centre of the image.
+    """
+    matrix = next(part.matrix for part in maps if isinstance(part, Homography))
+    for part in maps:
+        if isinstance(part, Homography) and part.matrix is not matrix:
+            matrix = compose(matrix, part.matrix)
+    depth = matrix[:, 2:, 2:]
+    columns = matrix[:, :2, :2] / depth
+    columns = columns - matrix[:, :2, 2:] * matrix[:, 2:, :2] / depth**2
+    squared = columns.square().sum(1)
+    return (1 - 1 / squared.clamp(min=1)).sqrt()
+
+
+def _lattice(
+    frame: Frame, density: int, like: Tensor, spread: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Array indices (with fractions) of the samples along x and y: (n or 1, size * density)."""
     axes = []
-    for size in (frame.width, frame.height):
+    for axis, size in enumerate((frame.width, frame.height)):
         steps = torch.arange(size * density, device=like.device, dtype=like.dtype)
-        axes.append(steps if density == 1 else (steps + 0.5) / density - 0.5)
+        if density > 1 and spread is not None:
+            whole = (steps / density).floor()
+            inside = (steps - whole * density + 0.5) / density - 0.5
+            axes.append(whole + inside * spread[:, axis, None].to(like.dtype))
+        else:
+            axes.append(steps[None])
     return axes[0], axes[1]
 
 
@@ -142,8 +168,8 @@ def _normaliser(source: Frame, align_corners: bool, like: Tensor) -> Tensor:
 
 def _homography_grid(matrix: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """(n, 2, h, w): where a homography sends the lattice, as two sums an axis and one division."""
-    columns = matrix[:, :, 0, None] * x
-    rows = matrix[:, :, 1, None] * y + matrix[:, :, 2, None]
+    columns = matrix[:, :, 0, None] * x[:, None]
+    rows = matrix[:, :, 1, None] * y[:, None] + matrix[:, :, 2, None]
     moved = columns[:, :, None, :] + rows[:, :, :, None]
     return moved[:, :2] / moved[:, 2:]
 
@@ -154,6 +180,7 @@ def grid_of(
     output: Frame,
     align_corners: bool,
     density: int = 1,
+    spread: Tensor | None = None,
 ) -> Tensor:
     """The grid for `grid_sample`: (n, h, w, 2), x and y in two planes of memory.
 
@@ -165,13 +192,14 @@ def grid_of(
         output: Frame of the result.
         align_corners: For which convention of `grid_sample`.
         density: Samples a side for each output pixel.
+        spread: How far apart these lie; see `spread_of`.
     """
     if len(maps) == 1 and isinstance(maps[0], Homography):
         matrix = index_homography(maps[0].matrix, output, source)
         normaliser = _normaliser(source, align_corners, matrix)
-        x, y = _lattice(output, density, matrix)
+        x, y = _lattice(output, density, matrix, spread)
         return _homography_grid(compose(normaliser, matrix), x, y).permute(0, 2, 3, 1)
-    return _curved_grid(maps, source, output, align_corners, density)
+    return _curved_grid(maps, source, output, align_corners, (density, spread))
 
 
 def _curved_grid(
@@ -179,18 +207,18 @@ def _curved_grid(
     source: Frame,
     output: Frame,
     align_corners: bool,
-    density: int,
+    subsamples: tuple[int, Tensor | None],
 ) -> Tensor:
     first = maps[0].matrix if isinstance(maps[0], Homography) else maps[0].control
-    x, y = _lattice(output, density, first)
-    n, h, w = first.shape[0], y.shape[0], x.shape[0]
+    x, y = _lattice(output, subsamples[0], first, subsamples[1])
+    n, h, w = first.shape[0], y.shape[1], x.shape[1]
     points = torch.stack(
         [
-            (x - (output.width - 1) / 2).expand(h, w),
-            (y - (output.height - 1) / 2)[:, None].expand(h, w),
+            (x - (output.width - 1) / 2)[:, None].expand(n, h, w),
+            (y - (output.height - 1) / 2)[:, :, None].expand(n, h, w),
         ],
         dim=-1,
-    ).expand(n, h, w, 2)
+    )
     frame = output
     for index in range(len(maps) - 1, -1, -1):
         part = maps[index]
@@ -227,13 +255,15 @@ def sample(
         source: Frame of `images`.
         output: Frame of the result.
         sampling: How.
-        density: Samples a side for each output pixel; their mean is the result.
+        density: Samples a side for each output pixel; their mean is the result. Where a sample is
+            not shrunk, they are all the same one.
 
     Returns:
         (n, channels, output height, output width); samples whose map is the identity are returned
         to the bit.
     """
-    grid = grid_of(maps, source, output, sampling.corners, density).to(images.dtype)
+    spread = spread_of(maps) if density > 1 else None
+    grid = grid_of(maps, source, output, sampling.corners, density, spread).to(images.dtype)
     result = F.grid_sample(
         images, grid, sampling.mode, sampling.padding, align_corners=sampling.corners
     )

@@ -58,8 +58,8 @@ def check_masks(masks: Tensor, images: Tensor) -> None:
 def _check_coordinates(values: Tensor, images: Tensor, width: int, what: str) -> None:
     if values.ndim != 3 or values.shape[0] != images.shape[0] or values.shape[-1] != width:
         raise ValueError(
-            f"{what} of shape {tuple(values.shape)} do not belong to {images.shape[0]} images: give "
-            f"(n, number of {what}, {width}); pad with "
+            f"{what} of shape {tuple(values.shape)} do not belong to {images.shape[0]} images: "
+            f"give (n, number of {what}, {width}); pad with "
             + ("NaN" if width == 2 else "zeros")
             + " where samples have unequal numbers"
         )
@@ -169,10 +169,12 @@ def move_boxes(
     """
     wide = boxes.float()
     has_area = (wide[..., 2] > wide[..., 0]) & (wide[..., 3] > wide[..., 1])
-    outline = centred_from_pixels(_outline(wide, _is_curved(maps)), source)
+    curved = _is_curved(maps)
+    outline = centred_from_pixels(_outline(wide, curved), source)
     moved, seen = forward_points(maps, outline, source)
-    moved = _pixels(moved, output).unflatten(1, (boxes.shape[1], -1))
-    seen = seen.unflatten(1, (boxes.shape[1], -1)).all(-1)
+    each = (boxes.shape[1], 4 * _EDGE_SAMPLES if curved else 4)
+    moved = _pixels(moved, output).unflatten(1, each)
+    seen = seen.unflatten(1, each).all(-1)
     found = torch.cat([moved.amin(2), moved.amax(2)], dim=-1)
     clipped = _clipped(found, output)
     visible = _area(clipped) > min_visible * _area(found)

@@ -30,6 +30,7 @@ typedef struct {
     int64_t output_kind;
     const float *matrices;       /* n x 9, output indices to source indices */
     const int8_t *moves;         /* n, 0: the map is the identity between frames of one size */
+    const float *spread;         /* n x 2, how far apart the subsamples of a pixel lie */
     int64_t padding, align_corners, density;
     float scale;
     int32_t stages;
@@ -43,7 +44,8 @@ typedef struct {
 typedef struct {
     float *rows;       /* channels x lane: the row in work */
     float *sums;       /* channels x lane: sums over the sub-rows of one output row */
-    float *x, *y;      /* coordinates, later weights */
+    float *across;     /* output indices along a row, with their fractions */
+    float *x, *y;      /* source indices */
     float *pair_x;     /* weights of left and right neighbour, interleaved */
     float *up, *down;  /* weights of upper and lower neighbour, interleaved twice */
     int32_t *place;    /* index of the upper left neighbour */
@@ -75,21 +77,25 @@ static void fold(float *RESTRICT v, int64_t n, int64_t size, int64_t padding, in
         for (int64_t i = 0; i < n; i++) v[i] = most(least(v[i], last), 0.0f);
 }
 
-static void locate(const Job *job, const Space *s, const float *m, float step, int64_t row,
-                   int64_t count) {
-    const float first = step == 1.0f ? 0.0f : 0.5f * step - 0.5f;
-    const float v = (float)row * step + first;
+/* The index of a subsample: pixel by pixel, `spread` apart about each centre. */
+static inline float subsample(int64_t index, int64_t density, float spread) {
+    const int64_t whole = index / density, inside = index - whole * density;
+    return (float)whole + (((float)inside + 0.5f) / (float)density - 0.5f) * spread;
+}
+
+static void locate(const Job *job, const Space *s, const float *m, float v, int64_t count) {
+    const float *RESTRICT across = s->across;
     const float x0 = m[1] * v + m[2], y0 = m[4] * v + m[5], w0 = m[7] * v + m[8];
     float *RESTRICT x = s->x, *RESTRICT y = s->y;
     if (m[6] == 0.0f && m[7] == 0.0f && m[8] == 1.0f) {
         for (int64_t i = 0; i < count; i++) {
-            float u = (float)(int32_t)i * step + first;
+            float u = across[i];
             x[i] = m[0] * u + x0;
             y[i] = m[3] * u + y0;
         }
     } else {
         for (int64_t i = 0; i < count; i++) {
-            float u = (float)(int32_t)i * step + first;
+            float u = across[i];
             float inverse = 1.0f / (m[6] * u + w0);
             x[i] = (m[0] * u + x0) * inverse;
             y[i] = (m[3] * u + y0) * inverse;
@@ -193,10 +199,9 @@ static void blend_strided(const Space *s, const float *base, int64_t right_step,
     }
 }
 
-static void sample_row(const Job *job, Space *s, int64_t sample, int64_t row, float step,
-                       int64_t count) {
+static void sample_row(const Job *job, Space *s, int64_t sample, float row, int64_t count) {
     const int64_t *st = job->source_strides;
-    locate(job, s, job->matrices + 9 * sample, step, row, count);
+    locate(job, s, job->matrices + 9 * sample, row, count);
     if (job->source_kind == UINT8) {
         weigh(job, s, job->width, count);
         fetch(s, (const char *)s->packed, 4 * job->width, count);
@@ -240,7 +245,8 @@ static void sample_mean(const Job *job, Space *s, int64_t sample, int64_t row) {
     const float part = 1.0f / (float)(k * k);
     memset(s->sums, 0, sizeof(float) * (size_t)(job->channels * s->lane));
     for (int64_t sub = 0; sub < k; sub++) {
-        sample_row(job, s, sample, row * k + sub, 1.0f / (float)k, wide);
+        const float at = subsample(row * k + sub, k, job->spread[2 * sample + 1]);
+        sample_row(job, s, sample, at, wide);
         for (int64_t c = 0; c < job->channels; c++) {
             const float *RESTRICT in = s->rows + c * s->lane;
             float *RESTRICT sum = s->sums + c * s->lane;
@@ -414,13 +420,18 @@ static void store(const Job *job, const Space *s, int64_t sample, int64_t row) {
 
 static void one_sample(const Job *job, Space *s, int64_t sample) {
     const int moves = job->moves[sample];
+    const float *spread = job->spread + 2 * sample;
+    /* Where nothing is shrunk, all subsamples are one. */
+    const int64_t density = spread[0] == 0.0f && spread[1] == 0.0f ? 1 : job->density;
+    for (int64_t i = 0; i < job->out_width * density; i++)
+        s->across[i] = subsample(i, density, spread[0]);
     if (moves && job->source_kind == UINT8)
         pack(job, s, (const uint8_t *)job->source + sample * job->source_strides[0]);
     for (int64_t row = 0; row < job->out_height; row++) {
         if (!moves)
             copy_row(job, s, sample, row);
-        else if (job->density == 1)
-            sample_row(job, s, sample, row, 1.0f, job->out_width);
+        else if (density == 1)
+            sample_row(job, s, sample, (float)row, job->out_width);
         else
             sample_mean(job, s, sample, row);
         colour(job, s, sample);
@@ -436,12 +447,13 @@ static void *aligned(size_t bytes) {
 static int reserve(const Job *job, Space *s) {
     const size_t lane = (size_t)(job->out_width * job->density + 63) & ~(size_t)63;
     const size_t pixels = job->source_kind == UINT8 ? (size_t)(job->height * job->width + 2) : 0;
-    char *block = aligned(4 * lane * (2 * MAX_CHANNELS + 13) + 4 * pixels + 64);
+    char *block = aligned(4 * lane * (2 * MAX_CHANNELS + 14) + 4 * pixels + 64);
     if (!block) return -1;
     float *at = (float *)block;
     s->lane = (int64_t)lane;
     s->rows = at, at += MAX_CHANNELS * lane;
     s->sums = at, at += MAX_CHANNELS * lane;
+    s->across = at, at += lane;
     s->x = at, at += lane;
     s->y = at, at += lane;
     s->pair_x = at, at += 2 * lane;

@@ -21,11 +21,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-__all__ = ["CHANNEL_AFFINE", "HUE", "LOGIT", "MATRIX", "Stage", "run", "why_not"]
+from torte.vision.augment.kernels.stages import Stage
 
-CHANNEL_AFFINE, LOGIT, MATRIX, HUE = range(4)
-Stage = tuple[int, Tensor]
-"""A code and its parameters, float32 (n or 1, numbers), contiguous."""
+__all__ = ["OUTPUTS", "run", "takes", "why_not"]
+
+OUTPUTS = (torch.float32, torch.bfloat16)
+"""What the kernel can write."""
 
 _SWITCH = "TORTE_KERNELS"
 _SOURCE = Path(__file__).with_name("cpu.c")
@@ -61,6 +62,7 @@ class _Job(ctypes.Structure):
         ("output_kind", ctypes.c_int64),
         ("matrices", ctypes.c_void_p),
         ("moves", ctypes.c_void_p),
+        ("spread", ctypes.c_void_p),
         *((name, ctypes.c_int64) for name in ("padding", "align_corners", "density")),
         ("scale", ctypes.c_float),
         ("stages", ctypes.c_int32),
@@ -158,8 +160,7 @@ def takes(images: Tensor, output: tuple[int, int], density: int) -> bool:
 def run(
     images: Tensor,
     result: Tensor,
-    matrices: Tensor,
-    moves: Tensor,
+    geometry: tuple[Tensor, Tensor, Tensor],
     sampling: tuple[str, bool],
     density: int,
     scale: float,
@@ -170,8 +171,9 @@ def run(
     Args:
         images: uint8 or float32 (n, channels, height, width), any layout that `takes` allows.
         result: float32 or bfloat16 (n, channels, output height, output width), dense.
-        matrices: float32 (n, 3, 3), array indices of the output to those of the source.
-        moves: int8 (n,), 0 where a sample is to be copied instead.
+        geometry: float32 (n, 3, 3), array indices of the output to those of the source; int8 (n,),
+            0 where a sample is to be copied instead; float32 (n, 2), how far apart the subsamples
+            of an output pixel lie.
         sampling: Padding, and `align_corners`.
         density: Samples a side for each output pixel.
         scale: What uint8 values are multiplied by.
@@ -183,6 +185,7 @@ def run(
     library, reason = _loaded()
     if library is None:
         raise RuntimeError(reason)
+    matrices, moves, spread = geometry
     codes = (ctypes.c_int32 * len(stages))(*(code for code, _ in stages))
     params = (ctypes.c_void_p * len(stages))(*(values.data_ptr() for _, values in stages))
     rows = (ctypes.c_int64 * len(stages))(
@@ -199,6 +202,7 @@ def run(
         _KINDS[result.dtype],
         matrices.data_ptr(),
         moves.data_ptr(),
+        spread.data_ptr(),
         _PADDINGS[sampling[0]],
         int(sampling[1]),
         density,

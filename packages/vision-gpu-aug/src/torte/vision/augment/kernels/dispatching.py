@@ -5,24 +5,23 @@ affine maps, logit colour, colour matrices, hue. What it does not know (effects,
 maps, bicubic sampling, gradients) is left to the plain path.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from torte.vision.augment.colour import ChannelAffine, ColourMatrix, HueTurn, LogitColour
 from torte.vision.augment.coordinates import index_homography
 from torte.vision.augment.declaration import Homography, PixelMap
-from torte.vision.augment.kernels import cpu
-from torte.vision.augment.sampling import is_identity
+from torte.vision.augment.kernels import cpu, cuda
+from torte.vision.augment.kernels.stages import stages_of
+from torte.vision.augment.sampling import is_identity, spread_of
 
 if TYPE_CHECKING:
     from torte.vision.augment.rendering import Segment
 
-__all__ = ["fused_segment", "stages_of"]
+__all__ = ["fused_segment"]
 
-_OUTPUTS = (torch.float32, torch.bfloat16)
+_BACKENDS = {"cpu": cpu, "cuda": cuda}
 
 
 def fused_segment(
@@ -40,31 +39,33 @@ def fused_segment(
         The result and the pixel maps that are still to be run on it (then it is float32), or None
         where no kernel applies.
     """
-    if not _takes(segment, images):
+    backend = _BACKENDS.get(images.device.type)
+    if backend is None or not _takes(segment, images, backend):
         return None
     stages, rest = stages_of(segment.pixels, images.shape[1])
     if not segment.maps and not stages and not rest:
         return None  # a conversion: PyTorch's own is as good
     result = torch.empty(
         (*images.shape[:2], *segment.output[:2]),
-        dtype=dtype if dtype in _OUTPUTS and not rest else torch.float32,
+        dtype=dtype if dtype in backend.OUTPUTS and not rest else torch.float32,
+        device=images.device,
         memory_format=memory_format,
     )
-    matrices, moves = _geometry(segment, images.shape[0])
+    matrices, moves, spread = _geometry(segment, images)
     sampling = segment.sampling.padding, segment.sampling.corners
-    density = segment.density
-    cpu.run(images.detach(), result, matrices, moves, sampling, density, segment.scale, stages)
+    geometry = (matrices, moves, spread)
+    backend.run(images.detach(), result, geometry, sampling, segment.density, segment.scale, stages)
     return result, rest
 
 
-def _takes(segment: "Segment", images: Tensor) -> bool:
-    if images.device.type != "cpu" or (torch.is_grad_enabled() and _records(segment, images)):
+def _takes(segment: "Segment", images: Tensor, backend: Any) -> bool:
+    if torch.is_grad_enabled() and _records(segment, images):
         return False
     if len(segment.maps) > 1 or not all(isinstance(part, Homography) for part in segment.maps):
         return False
     if segment.maps and segment.sampling.mode != "bilinear":
         return False
-    return cpu.takes(images, segment.output[:2], segment.density) and not cpu.why_not()
+    return backend.takes(images, segment.output[:2], segment.density) and not backend.why_not()
 
 
 def _records(segment: "Segment", images: Tensor) -> bool:
@@ -77,41 +78,19 @@ def _records(segment: "Segment", images: Tensor) -> bool:
     return any(value.requires_grad for value in parameters)
 
 
-def _geometry(segment: "Segment", n: int) -> tuple[Tensor, Tensor]:
-    """Index homographies and which of them move anything."""
+def _geometry(segment: "Segment", images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Index homographies, which of them move anything, and how far apart subsamples lie."""
+    n, device = images.shape[0], images.device
+    spread = torch.zeros(n, 2, device=device)
     if not segment.maps:
-        return torch.eye(3).expand(n, 3, 3).contiguous(), torch.zeros(n, dtype=torch.int8)
+        still = torch.zeros(n, dtype=torch.int8, device=device)
+        return torch.eye(3, device=device).expand(n, 3, 3).contiguous(), still, spread
     part = segment.maps[0]
     assert isinstance(part, Homography)
     matrices = index_homography(part.matrix.float(), segment.output, segment.source)
-    matrices = matrices.expand(n, 3, 3).contiguous()
     same = is_identity(part.matrix, segment.source, segment.output)
-    moves = torch.ones(n, dtype=torch.int8) if same is None else (~same).to(torch.int8)
-    return matrices, moves.expand(n).contiguous()
-
-
-def stages_of(pixels: Sequence[PixelMap], channels: int) -> tuple[list[cpu.Stage], list[PixelMap]]:
-    """As many of the pixel maps as kernels know, from the first on, and the others."""
-    stages: list[cpu.Stage] = []
-    for place, part in enumerate(pixels):
-        stage = _stage(part, channels)
-        if stage is None:
-            return stages, list(pixels[place:])
-        stages.append((stage[0], stage[1].detach().float().contiguous()))
-    return stages, []
-
-
-def _stage(part: PixelMap, channels: int) -> cpu.Stage | None:
-    if isinstance(part, ChannelAffine):
-        both = (values.expand(-1, channels) for values in (part.scale, part.offset))
-        return cpu.CHANNEL_AFFINE, torch.cat(torch.broadcast_tensors(*both), dim=1)
-    if isinstance(part, LogitColour):
-        saturation = torch.ones_like(part.gain) if part.saturation is None else part.saturation
-        return cpu.LOGIT, torch.stack([part.gain, part.shift, saturation], dim=1)
-    if isinstance(part, HueTurn):
-        return cpu.HUE, part.turn[:, None]
-    if isinstance(part, ColourMatrix) and channels == 3:
-        active = part.active
-        flags = torch.ones_like(part.offset[:, 0]) if active is None else active.float()
-        return cpu.MATRIX, torch.cat([part.matrix.flatten(1), part.offset, flags[:, None]], dim=1)
-    return None
+    moves = torch.ones(n, dtype=torch.bool, device=device) if same is None else ~same
+    if segment.density > 1:
+        spread = spread_of(segment.maps).float().expand(n, 2).contiguous()
+    moves = moves.to(torch.int8).expand(n).contiguous()
+    return matrices.expand(n, 3, 3).contiguous(), moves, spread

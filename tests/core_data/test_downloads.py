@@ -368,6 +368,25 @@ def test_a_killed_process_leaves_a_transfer_that_the_next_one_ends(home):
         assert site.requests[-1][1] == f"bytes={held}-"
 
 
+def test_a_process_killed_while_it_unpacks_leaves_nothing_for_long(home, tmp_path):
+    archive = tmp_path / "things.tgz"
+    archive.write_bytes(tar_of({"noise.bin": NOISE, **{f"{i}.bin": NOISE for i in range(60)}}))
+    worker = subprocess.Popen(
+        [sys.executable, "-c", WORKER, archive.as_uri()], stdout=subprocess.DEVNULL
+    )
+    data = home / "data"
+    while worker.poll() is None and not (data.exists() and list(data.glob(".things.*"))):
+        time.sleep(0.001)
+    worker.kill()
+    worker.wait()
+    other = data / ".things.v2.abcdefgh.unpacking"
+    other.mkdir(parents=True)
+    path = untar_data(archive.as_uri(), **QUICK)
+    assert len(visible(path)) == 61
+    # What another data set's process is unpacking stays.
+    assert sorted(p.name for p in data.glob(".things.*")) == [other.name]
+
+
 def test_samples_in_the_package(home, monkeypatch):
     monkeypatch.setenv("TORTE_MIRROR", "http://127.0.0.1:9/never-asked")
     path = untar_data(URLs.FASHION_SAMPLE)

@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from torte.data.config import MIRROR_VARIABLE, torte_cfg, torte_path
-from torte.data.extraction import ExtractionLimits, extract_archive
+from torte.data.extraction import ExtractionLimits, extract_archive, remove_leftovers
 from torte.data.transfers import (
     ChecksumError,
     DownloadError,
@@ -323,6 +323,7 @@ def untar_data(
             attempts=attempts,
             pause=pause,
         )
+        remove_leftovers(destination)
         extract_archive(file, destination, limits)
         _write_record(destination, address, replace(check, sha256=check.sha256 or _digest(file)))
     return destination

@@ -9,6 +9,7 @@ leaves nothing behind.
 
 import lzma
 import os
+import re
 import shutil
 import stat
 import tarfile
@@ -21,9 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-__all__ = ["ArchiveError", "ExtractionLimits", "extract_archive", "is_archive"]
+__all__ = ["ArchiveError", "ExtractionLimits", "extract_archive", "is_archive", "remove_leftovers"]
 
 _CHUNK = 1 << 20
+_UNPACKING = "unpacking"
 _DAMAGE = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -292,7 +294,7 @@ def extract_archive(
     """
     archive, destination = Path(archive), Path(destination)
     destination.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
+    work = Path(tempfile.mkdtemp(f".{_UNPACKING}", f".{destination.name}.", dir=destination.parent))
     try:
         inner = work / "content"
         inner.mkdir()
@@ -314,6 +316,17 @@ def extract_archive(
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return destination
+
+
+def remove_leftovers(destination: Path) -> None:
+    """Remove what processes left that were killed while they unpacked `destination`.
+
+    Only for who holds the lock of `destination`: a process at work has such a folder too.
+    """
+    pattern = re.compile(rf"\.{re.escape(destination.name)}\.[^.]{{8}}\.{_UNPACKING}")
+    for folder in destination.parent.iterdir():
+        if pattern.fullmatch(folder.name):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _swap_into_place(new: Path, destination: Path, old: Path) -> None:

@@ -49,6 +49,8 @@ class UnknownLabelError(KeyError):
 
 def plain_label(label: Any) -> Any:
     """A label as a Python value: NumPy scalars and single-element tensors are unpacked."""
+    if type(label) is str:
+        return label
     item = getattr(label, "item", None)
     return item() if item is not None and getattr(label, "ndim", 0) == 0 else label
 

@@ -184,6 +184,20 @@ def test_loaders_of_each_subset():
         dsets.dataloaders(dl_kwargs=[{}])
 
 
+def test_a_training_set_smaller_than_a_batch_is_not_dropped():
+    dsets = Datasets([1, 2, 3], [[Neg()]], splits=[[0, 1], [2]])
+    assert [len(x) for (x,) in dsets.dataloaders(bs=8, num_workers=0).train] == [2]
+    assert list(dsets.dataloaders(bs=8, drop_last=True, num_workers=0).train) == []
+
+
+def test_loaders_of_a_single_list_and_without_validation_items():
+    tl = TfmdLists([1, 2, 3, 4], Neg())
+    dls = tl.dataloaders(bs=2, shuffle=False, num_workers=0)
+    assert [batch.tolist() for batch in dls.train] == [[-1, -2], [-3, -4]]
+    assert list(dls.valid) == []
+    assert dls.n_inp == 1
+
+
 def test_loaders_use_the_datas_own_class():
     class Own(TfmdDL):
         pass

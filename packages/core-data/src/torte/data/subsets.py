@@ -80,7 +80,7 @@ class FilteredBase:
             dl_kwargs: More arguments for each loader, one dictionary a subset.
             device: Where batches go; by default the GPU if there is one.
             drop_last: Whether to leave out an incomplete last training batch; by default, if the
-                training items are shuffled.
+                training items are shuffled and make at least one whole batch.
             val_bs: Items a batch of the other subsets; by default as many as a training batch.
             kwargs: For every loader: `after_item`, `before_batch`, `after_batch`, `num_workers`, …
 
@@ -95,9 +95,11 @@ class FilteredBase:
         own = list(dl_kwargs) if dl_kwargs is not None else [{}] * self.n_subsets
         if len(own) != self.n_subsets:
             raise ValueError(f"dl_kwargs has {len(own)} entries for {self.n_subsets} subsets")
-        drop_last = shuffle if drop_last is None else drop_last
+        train = self.subset(0)
+        if drop_last is None:
+            drop_last = shuffle and len(train) >= (bs or 1)
         first = {"bs": bs, "shuffle": shuffle, "drop_last": drop_last, "n": n, "device": device}
-        loaders = [loader_type(self.subset(0), **{**kwargs, **first, **own[0]})]
+        loaders = [loader_type(train, **{**kwargs, **first, **own[0]})]
         rest = {"bs": val_bs or bs, "shuffle": val_shuffle, "drop_last": False, "n": None}
         loaders += [
             loaders[0].new(self.subset(i), **{**rest, **own[i]}) for i in range(1, self.n_subsets)

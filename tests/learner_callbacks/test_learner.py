@@ -97,8 +97,14 @@ def test_optimizers_know_parameters_by_the_models_names():
     assert len(learn.opt.param_lists) == 2
 
 
-@pytest.mark.parametrize("splitter", [lambda m: list(m.children()), lambda m: m.parameters(),
-                                      lambda m: [m[0].parameters(), m[1].parameters()]])  # fmt: skip
+@pytest.mark.parametrize(
+    "splitter",
+    [
+        lambda m: list(m.children()),
+        nn.Module.parameters,
+        lambda m: [m[0].parameters(), m[1].parameters()],
+    ],
+)
 def test_forms_of_splitters(splitter):
     learn = line_learner(model=deep_model(), splitter=splitter)
     learn.fit(1)

@@ -6,15 +6,13 @@ import inspect
 import json
 from collections.abc import Callable
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import Any
 
 from torch import nn
 
 from torte.dispatch import UnknownNameError
 
 __all__ = ["ModelRecipeError", "build_model", "model_builder", "model_recipe"]
-
-Builder = TypeVar("Builder", bound=Callable[..., nn.Module])
 
 _BUILDERS: dict[str, Callable[..., nn.Module]] = {}
 _RECIPE = "_model_recipe"
@@ -25,7 +23,7 @@ class ModelRecipeError(ValueError):
     """A model cannot be described by a builder and its arguments."""
 
 
-def model_builder(builder: Builder | str) -> Any:
+def model_builder(builder: Callable[..., nn.Module] | str) -> Any:
     """Register a function (or an nn.Module class) that builds a model's structure.
 
     Models that it makes remember its name and its arguments, so that `Learner.export` can write

@@ -84,17 +84,24 @@ class Inference(Looking):
             ValueError: If there is no such loader or it has no batches.
         """
         dl = self._loader_to_look_at(ds_idx, dl)
-        if act is None:
-            act = getattr(self.loss_func, "activation", noop)
+        loss_func: Any = self.loss_func
+        activation: Any = getattr(loss_func, "activation", noop) if act is None else act
         gather = GatherPredsCallback(
-            with_input, with_loss, save_preds, save_targs, with_preds, with_targs, concat_dim, act
+            with_input,
+            with_loss,
+            save_preds,
+            save_targs,
+            with_preds,
+            with_targs,
+            concat_dim,
+            activation,
         )
         with ExitStack() as stack:
             stack.enter_context(self.looking(dl))
             dl, places = _in_known_order(dl) if reorder else (dl, None)
             if with_loss:
-                stack.callback(setattr, self, "loss_func", self.loss_func)
-                self.loss_func = stack.enter_context(NoneReduce(self.loss_func))
+                stack.callback(setattr, self, "loss_func", loss_func)
+                self.loss_func = stack.enter_context(NoneReduce(loss_func))
             if "recorder" in self.__dict__:
                 self.__dict__["recorder"].run = False
             stack.enter_context(self.validation_context([gather, *as_callbacks(cbs)], inner))

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from torte.learner.loop import LOOP_STATE, TrainingLoop
+from torte.learner.batch_loop import LOOP_STATE
+from torte.learner.loop import TrainingLoop
 from torte.learner.state import (
     attributes_restored,
     loaders_restored,

@@ -39,7 +39,7 @@ def bn_bias_params(m: nn.Module, with_bias: bool = True) -> list[nn.Parameter]:
     return list(found)
 
 
-def _groups(split: Any) -> list[list[Tensor]]:
+def _groups(split: Any) -> list[list[Any]]:
     """The splitter's answer as a list of groups."""
     if isinstance(split, nn.Module):
         return [params(split)]
@@ -85,7 +85,7 @@ def make_optimizer(
     Raises:
         ValueError: If a group of the splitter has no parameters of the model.
     """
-    names = {parameter: name for name, parameter in model.named_parameters()}
+    names: dict[Any, str] = {p: name for name, p in model.named_parameters()}
     groups = _groups(splitter(model))
     named = [
         [(names.get(p, f"other.{at}.{i}"), p) for i, p in enumerate(group)]

@@ -32,6 +32,12 @@ class TrainingPolicies(Looking):
         """Make the optimizer; the Learner fills this in."""
         raise NotImplementedError
 
+    def _made_opt(self, anew: bool = False) -> Any:
+        """The optimizer, made if there is none or it is to be another."""
+        if anew or self.opt is None:
+            self.create_opt()
+        return self.opt
+
     def fit(
         self,
         n_epoch: int,
@@ -52,12 +58,11 @@ class TrainingPolicies(Looking):
             start_epoch: Which epoch to begin with; schedules go on as if those before were done.
         """
         with self.added_cbs(cbs):
-            if reset_opt or self.opt is None:
-                self.create_opt()
+            opt = self._made_opt(reset_opt)
             wd = self.wd if wd is None else wd
             if wd is not None:
-                self.opt.set_hypers(wd=wd)
-            self.opt.set_hypers(lr=self.lr if lr is None else lr)
+                opt.set_hypers(wd=wd)
+            opt.set_hypers(lr=self.lr if lr is None else lr)
             self._run_fit(n_epoch, start_epoch)
 
     def _fit_scheduled(
@@ -70,11 +75,9 @@ class TrainingPolicies(Looking):
 
     def _rates(self, lr: Any, reset_opt: bool) -> Any:
         """The learning rate as a number, or as an array when the groups' rates differ."""
-        if self.opt is None or reset_opt:
-            self.create_opt()
-        lr = self.lr if lr is None else lr
-        self.opt.set_hypers(lr=lr)
-        rates = [group["lr"] for group in self.opt.param_groups]
+        opt = self._made_opt(reset_opt)
+        opt.set_hypers(lr=self.lr if lr is None else lr)
+        rates = [group["lr"] for group in opt.param_groups]
         return np.array(rates) if len(set(rates)) > 1 else float(rates[0])
 
     def fit_one_cycle(
@@ -209,14 +212,13 @@ class TrainingPolicies(Looking):
 
         The optimizer forgets its state, as the gradients it saw are no longer the ones to come.
         """
-        if self.opt is None:
-            self.create_opt()
-        self.opt.freeze_to(n)
-        if self.train_bn and isinstance(self.opt, OptimWrapper):
+        opt = self._made_opt()
+        opt.freeze_to(n)
+        if self.train_bn and isinstance(opt, OptimWrapper):
             # torte's own optimizers know by a flag which parameters train in any case.
             for parameter in bn_bias_params(self.model, with_bias=False):
                 parameter.requires_grad_(True)
-        self.opt.clear_state()
+        opt.clear_state()
 
     def freeze(self) -> None:
         """Freeze all parameter groups but the last."""

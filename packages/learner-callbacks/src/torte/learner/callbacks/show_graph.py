@@ -1,5 +1,6 @@
 """`ShowGraphCallback`: training and validation losses, drawn as they come."""
 
+import importlib
 from typing import Any
 
 from torte.learner.callback import Callback
@@ -48,10 +49,9 @@ class ShowGraphCallback(Callback):
 
         if not in_notebook():
             return
-        from IPython.display import display
-
         if self._handle is None:
-            self._handle = display(self.axes.figure, display_id=True)
+            ipython = importlib.import_module("IPython.display")
+            self._handle = ipython.display(self.axes.figure, display_id=True)
         else:
             self._handle.update(self.axes.figure)
 

@@ -1,0 +1,255 @@
+"""What the training loop adds to a bare PyTorch loop: a tiny linear model, one thread.
+
+    OMP_NUM_THREADS=1 python tests/benchmarks/bench_loop.py
+
+Peers that are not installed are reported absent. Every candidate runs the same batches of the same
+model with the same optimizer, progress shown by none; the time is that of one batch within a pass.
+"""
+
+import contextlib
+import importlib.util
+import io
+import logging
+import time
+import warnings
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import torch
+from common import Timing, print_table, versions
+from torch import nn
+from torch.nn import functional as F
+from torte.learner import Callback, Event, Learner, ParamScheduler, SchedCos
+
+BATCHES = 60
+ROUNDS = 200
+PEERS = ("accelerate", "lightning", "skorch", "fastai")
+
+Pass = Callable[[], float]
+"""Runs one pass over the batches and returns the seconds that it took."""
+
+
+def data() -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """The batches: 64 samples of 10 numbers each."""
+    return [(torch.randn(64, 10), torch.randn(64, 1))] * BATCHES
+
+
+def bare_loop() -> Pass:
+    """The loop that everyone writes by hand."""
+    model, batches = nn.Linear(10, 1), data()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+
+    def run() -> float:
+        start = time.perf_counter()
+        for x, y in batches:
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        return time.perf_counter() - start
+
+    return run
+
+
+class Started(Callback):
+    """Notes when the training part begins."""
+
+    order = -1000
+
+    def before_train(self) -> None:
+        self.at = time.perf_counter()
+
+
+class Ended(Callback):
+    """Notes how long the training part took, before anybody reads the averages."""
+
+    order = -1000
+
+    def after_train(self) -> None:
+        self.seconds = time.perf_counter() - self.learn.started.at
+
+
+def torte_loop(*callbacks: Callback | type[Callback]) -> Pass:
+    """A Learner with its default callbacks but for progress, and these."""
+    learn = Learner(
+        (data(),),
+        nn.Linear(10, 1),
+        loss_func=F.mse_loss,
+        opt_func=torch.optim.SGD,
+        cbs=[Started, Ended, *callbacks],
+    )
+    learn.remove_cb(learn.progress)
+
+    def run() -> float:
+        with learn.no_logging():
+            learn.fit(1)
+        return learn.ended.seconds
+
+    return run
+
+
+class OneEvent(Callback):
+    """Does nothing after each batch."""
+
+    def after_batch(self) -> None:
+        pass
+
+
+class EveryEvent(Callback):
+    """Does nothing at each event."""
+
+
+for _event in Event:
+    setattr(EveryEvent, _event.value, lambda self: None)
+
+
+def accelerate_loop() -> Pass:
+    """The bare loop with Accelerate's objects."""
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(cpu=True)
+    model, batches = nn.Linear(10, 1), data()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    model, optimizer = accelerator.prepare(model, optimizer)
+
+    def run() -> float:
+        start = time.perf_counter()
+        for x, y in batches:
+            loss = F.mse_loss(model(x), y)
+            accelerator.backward(loss)
+            optimizer.step()
+            optimizer.zero_grad()
+        return time.perf_counter() - start
+
+    return run
+
+
+def lightning_loop() -> Pass:
+    """Lightning's Trainer without bar, logger and checkpoints."""
+    import lightning
+
+    class Module(lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = nn.Linear(10, 1)
+
+        def on_train_start(self) -> None:
+            self.start = time.perf_counter()
+
+        def on_train_end(self) -> None:
+            self.seconds = time.perf_counter() - self.start
+
+        def training_step(self, batch: Any, number: int) -> torch.Tensor:
+            x, y = batch
+            return F.mse_loss(self.model(x), y)
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.SGD(self.parameters(), lr=1e-3)
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    module, batches = Module(), data()
+
+    def run() -> float:
+        trainer = lightning.Trainer(
+            max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False,
+            enable_progress_bar=False, enable_model_summary=False,
+        )  # fmt: skip
+        trainer.fit(module, batches)
+        return module.seconds
+
+    return run
+
+
+def skorch_loop() -> Pass:
+    """skorch's net, its history kept and nothing printed."""
+    import numpy as np
+    from skorch import NeuralNetRegressor
+
+    x = np.random.default_rng(0).standard_normal((64 * BATCHES, 10)).astype("float32")
+    net = NeuralNetRegressor(
+        nn.Linear(10, 1), train_split=None, batch_size=64, max_epochs=1, verbose=0, lr=1e-3
+    )
+    net.initialize()
+
+    def run() -> float:
+        start = time.perf_counter()
+        net.partial_fit(x, x[:, :1])
+        return time.perf_counter() - start
+
+    return run
+
+
+def fastai_loop() -> Pass:
+    """fastai's Learner with its default callbacks but for progress."""
+    from fastai.callback.core import Callback as FastaiCallback
+    from fastai.data.core import DataLoaders as FastaiLoaders
+    from fastai.learner import Learner as FastaiLearner
+    from fastai.optimizer import SGD as FastaiSGD
+
+    class Clock(FastaiCallback):
+        order = -1000
+
+        def before_train(self) -> None:
+            self.start = time.perf_counter()
+
+        def after_train(self) -> None:
+            self.seconds = time.perf_counter() - self.start
+
+    clock = Clock()
+    dls = FastaiLoaders(data(), [])
+    learn = FastaiLearner(
+        dls, nn.Linear(10, 1), loss_func=F.mse_loss, opt_func=FastaiSGD, cbs=clock
+    )
+
+    def run() -> float:
+        with learn.no_bar(), learn.no_logging():
+            learn.fit(1)
+        return clock.seconds
+
+    return run
+
+
+def installed() -> dict[str, Pass]:
+    """The peers that are there."""
+    makers = {
+        "accelerate": accelerate_loop,
+        "lightning": lightning_loop,
+        "skorch": skorch_loop,
+        "fastai": fastai_loop,
+    }
+    return {name: make() for name, make in makers.items() if importlib.util.find_spec(name)}
+
+
+def main() -> None:
+    """Run all candidates in turn and print the fastest and the median batch of each."""
+    torch.set_num_threads(1)
+    schedule = ParamScheduler({"lr": SchedCos(1e-3, 1e-5)})
+    peers = installed()
+    candidates = {
+        "bare PyTorch loop": bare_loop(),
+        "torte, default callbacks": torte_loop(),
+        "torte, and one idle event": torte_loop(OneEvent),
+        "torte, and all events idle": torte_loop(EveryEvent),
+        "torte, and a schedule": torte_loop(schedule),
+        **peers,
+    }
+    times: dict[str, list[float]] = {name: [] for name in candidates}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for _ in range(ROUNDS):
+            for name, run in candidates.items():
+                with contextlib.redirect_stdout(io.StringIO()):
+                    times[name].append(run() / BATCHES)
+    timings = {name: Timing(min(taken), median(taken)) for name, taken in times.items()}
+    print(versions("torch", *PEERS))  # noqa: T201
+    absent = tuple(peer for peer in PEERS if peer not in peers)
+    print_table("One batch of a tiny model", timings, "bare PyTorch loop", absent)
+    bare = timings["bare PyTorch loop"].fastest
+    print("\nadded to the bare loop (budget: 40 µs; 2 µs more for a callback that does nothing)")  # noqa: T201
+    for name, timing in timings.items():
+        print(f"  {name:36}{(timing.fastest - bare) * 1e6:>+9.1f} µs")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -263,11 +263,11 @@ class DataLoaders(GetAttr):
                 By default the first shuffles and drops its last, smaller batch.
         """
         first = (True, *[False] * (len(ds) - 1))
-        kwargs = {"shuffle": first, "drop_last": first, **kwargs}
+        kwargs = {"bs": bs, "shuffle": first, "drop_last": first, **kwargs}
         loaders = []
         for number, dataset in enumerate(ds):
             chosen = {name: _nth(value, number, len(ds)) for name, value in kwargs.items()}
-            loaders.append(dl_type(dataset, **{"bs": bs, **chosen}))
+            loaders.append(dl_type(dataset, **chosen))
         return cls(*loaders, path=path, device=device)
 
     @classmethod

@@ -176,7 +176,7 @@ class DataLoader(IteratedLoader, CopiedLoader):
         """Contradictions are found when the loader is made, not in the middle of a pass."""
         for name, least in (("bs", 1), ("n", 0), ("num_workers", 0), ("prefetch_factor", 1)):
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or int(value) != value):
+            if value is not None and (isinstance(value, bool) or not hasattr(value, "__index__")):
                 raise LoaderError(f"{name} must be an integer, got {value!r}")
             if value is not None and value < least:
                 raise LoaderError(f"{name} must be at least {least}, got {value}")

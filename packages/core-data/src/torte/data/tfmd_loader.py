@@ -292,7 +292,8 @@ class TfmdDL(DataLoader, GetAttr):
         Its pipelines hold the same transforms, which are not set up again, for the new dataset's
         `split_idx`.
         """
-        kwargs = {"do_setup": False, **kwargs}
+        if issubclass(type(self) if cls is None else cls, TfmdDL):
+            kwargs = {"do_setup": False, **kwargs}
         made = super().new(dataset, cls, **kwargs)
         if getattr(made, "kinds", self) is None:
             made.kinds = self.kinds

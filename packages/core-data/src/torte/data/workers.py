@@ -9,6 +9,8 @@ import collections
 import contextlib
 import gc
 import itertools
+import multiprocessing
+import multiprocessing.forkserver
 import os
 import platform
 import sys
@@ -144,7 +146,14 @@ def _start_worker(number: int) -> None:
     gc.freeze()
     info = torch.utils.data.get_worker_info()
     assert info is not None
-    info.dataset.maker.loader.wif()  # type: ignore[attr-defined]
+    info.dataset.maker.loader.wif()
+
+
+def _preload_server() -> None:
+    """Let the server that "forkserver" workers are forked from import torch once for them all."""
+    server = multiprocessing.forkserver._forkserver
+    if getattr(server, "_preload_modules", None) == ["__main__"]:  # nobody chose others
+        multiprocessing.set_forkserver_preload(["__main__", "torte.data.workers"])
 
 
 class WorkerPool:
@@ -153,6 +162,8 @@ class WorkerPool:
     def __init__(self, loader: Any) -> None:
         self.tasks = _Tasks()
         maker = BatchMaker(loader.for_workers(), portable=True)
+        if loader.worker_kind == "forkserver":
+            _preload_server()
         with _quiet():
             self.engine = torch.utils.data.DataLoader(
                 _Lookup(maker),  # type: ignore[arg-type]

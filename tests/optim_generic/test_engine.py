@@ -8,7 +8,6 @@ import pytest
 import torch
 from support.optimizers import OPTIMIZERS
 from torch import nn
-
 from torte import optim
 from torte.optim import compiler, kernels
 from torte.optim.dynamo import DynamoPlan
@@ -109,8 +108,7 @@ def test_default_takes_the_fused_kernel_where_the_composition_is_one():
     assert isinstance(plan_of(optim.SGD(big(), 0.1, mom=0.9)), FusedPlan)
     made_by_hand = optim.Optimizer(
         big(),
-        [functools.partial(optim.average_grad, dampening=True), optim.average_sqr_grad]
-        + [optim.step_stat],
+        optim.adam.ADAM_STATS,
         [optim.weight_decay, optim.adam_step],
         lr=0.1, mom=0.9, sqr_mom=0.99, eps=1e-5, wd=0.1,
     )  # fmt: skip
@@ -257,7 +255,7 @@ def every_operation(p, lr, a=None, b=None):
     small = torch.minimum(g.abs(), torch.maximum(a.abs(), p.abs() + 0.1))
     waves = small.exp().log() + small.tanh() * small.sigmoid() - (-small).square()
     powers = (small + 1) ** 2 + (small + 1).pow(0.5) + (small + 1) ** -1 + (small + 1) ** 1.7
-    powers = powers + 2 ** small + (small + 1).rsqrt() + (small + 1).reciprocal()
+    powers = powers + 2**small + (small + 1).rsqrt() + (small + 1).reciprocal()
     masks = ((g >= 0) & (p < 1)) | ~(a <= b)
     rest = torch.clamp(g, -0.3, 0.4) + g.clip(min=-0.2) + torch.addcmul(a, g, p, value=0.1)
     rest = rest.addcdiv(g, small + 1, value=0.2).lerp(p, 0.3).lerp_(a, b.sigmoid())
@@ -294,7 +292,9 @@ def test_per_layer_statistics_are_kept_for_each_parameter():
             opt.step()
         for parameter, old in zip(parameters, before, strict=True):
             assert opt.state[parameter]["param_norm"].item() == pytest.approx(old.norm().item())
-            torch.testing.assert_close(parameter.detach(), old - 0.5 * old.norm() / old.numel() ** 0.5)
+            torch.testing.assert_close(
+                parameter.detach(), old - 0.5 * old.norm() / old.numel() ** 0.5
+            )
 
 
 def clipped_step(p, lr, max_norm, model_grad_sqr):

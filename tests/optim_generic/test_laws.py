@@ -8,7 +8,6 @@ import pytest
 import torch
 from support.optimizers import OPTIMIZERS
 from torch import nn
-
 from torte import optim
 
 EVERY = pytest.mark.parametrize("name", OPTIMIZERS)
@@ -92,7 +91,7 @@ def test_missing_gradients_leave_parameters_alone_and_catch_up_later(name):
     model, x, y = small_problem()
     opt = OPTIMIZERS[name](model.parameters())
     train(model, opt, x, y, 2)
-    first = list(model.parameters())[0]
+    first = next(iter(model.parameters()))
     before = first.detach().clone()
     opt.zero_grad()
     (model(x) - y).pow(2).mean().backward()

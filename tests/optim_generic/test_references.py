@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from support import optim_references as formulae
-
 from torte import optim
 
 ENGINES = ("loop", "foreach", "compiled")

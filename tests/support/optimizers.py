@@ -1,4 +1,4 @@
-"""Every named optimizer of torte.optim, found by reflection, with hypers that suit small problems."""
+"""Every named optimizer of torte.optim, found by reflection, with hypers for small problems."""
 
 import functools
 import inspect
@@ -9,7 +9,7 @@ from torte import optim
 # Learning rates at which each converges on a small problem; a new optimizer needs none.
 LEARNING_RATES = {
     "SGD": 0.1,
-    "Larc": 5.0,
+    "Larc": 0.1,
     "Lion": 0.01,
     "ScheduleFreeAdamW": 0.1,
     "RMSProp": 0.02,
@@ -29,7 +29,7 @@ def named_optimizers() -> dict[str, Callable]:
     found["SGD momentum"] = momentum
     found["SGD nesterov"] = functools.partial(momentum, nesterov=True)
     found["Adam l2"] = functools.partial(optim.Adam, lr=0.03, decouple_wd=False)
-    found["LARS"] = functools.partial(optim.Larc, lr=5.0, clip=False)
+    found["LARS"] = functools.partial(optim.Larc, lr=0.1, clip=False)
     return found
 
 

@@ -24,7 +24,7 @@ from torte.optim.optimizer import Optimizer
 from torte.optim.qhadam import QHAdam, qhadam_step
 from torte.optim.radam import RAdam, radam_step
 from torte.optim.rmsprop import RMSProp
-from torte.optim.rules import Weight, on_gradient, whole_model
+from torte.optim.rules import on_gradient, whole_model
 from torte.optim.schedule_free import ScheduleFreeAdamW, ScheduleFreeOptimizer, schedule_free_step
 from torte.optim.sgd import SGD
 from torte.optim.stats import (
@@ -71,7 +71,6 @@ __all__ = [
     "ScheduleFreeOptimizer",
     "StateMismatchError",
     "UnknownHyperError",
-    "Weight",
     "adam_step",
     "adan_step",
     "adopt_step",

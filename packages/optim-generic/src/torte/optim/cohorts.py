@@ -49,6 +49,10 @@ class Cohort:
     checked: dict[str, Any] = field(default_factory=dict, repr=False)
     companion: "Cohort | None" = field(default=None, repr=False)
 
+    def __post_init__(self) -> None:
+        self.dtype = self.parameters[0].dtype
+        self.device = self.parameters[0].device
+
     @functools.cached_property
     def sharded(self) -> bool:
         """Whether the parameters are shards (`DTensor`) of larger ones."""
@@ -72,12 +76,13 @@ class Cohort:
         return sum(parameter.numel() for parameter in self.parameters)
 
     def gradients(self) -> list[Tensor] | None:
-        """The gradients, or `None` when one is missing now."""
-        found = [parameter.grad for parameter in self.parameters]
-        for gradient in found:
-            if gradient is None:
-                return None
-        return found  # pyright: ignore[reportReturnType]
+        """The gradients, or `None` when one is missing now or the parameters have changed kind."""
+        found: list[Tensor] = [
+            gradient for parameter in self.parameters if (gradient := parameter.grad) is not None
+        ]
+        first = self.parameters[0]
+        same = first.dtype is self.dtype and first.device == self.device
+        return found if same and len(found) == len(self.parameters) else None
 
     def note_state(self) -> None:
         """Look again at which tensor state there is."""
@@ -157,9 +162,12 @@ def _enlist(
     key = (index, kind, _items(flags), _items(numbers), _items(tensors))
     cohort = cohorts.get(key)
     if cohort is None:
-        cohort = cohorts[key] = Cohort(group, [], [], numbers, flags, tensors, tuple(tensors))
-    cohort.parameters.append(parameter)
-    cohort.states.append(state)
+        cohort = cohorts[key] = Cohort(
+            group, [parameter], [state], numbers, flags, tensors, tuple(tensors)
+        )
+    else:
+        cohort.parameters.append(parameter)
+        cohort.states.append(state)
 
 
 def _tensor_state(parameter: Tensor, state: State) -> dict[str, bool]:
@@ -175,7 +183,10 @@ def _items(mapping: dict[str, Any]) -> Sequence[tuple[str, Any]]:
 
 
 def _settle(parameter: Tensor, state: State) -> None:
-    """Follow a parameter that moved to another device since its state was made."""
+    """Follow a parameter that moved to another device or dtype since its state was made."""
+    dtype = work_dtype(parameter.dtype)
     for name, value in state.items():
-        if isinstance(value, Tensor) and value.device != parameter.device and value.dim():
-            state[name] = value.to(parameter.device)
+        if isinstance(value, Tensor):
+            moved = value.device != parameter.device or value.dtype != dtype
+            if moved and value.is_floating_point():
+                state[name] = value.to(parameter.device, dtype)

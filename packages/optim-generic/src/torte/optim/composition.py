@@ -23,7 +23,7 @@ def ordered_rules(
     given = [
         rule_of(each)
         for some in (stats, steppers)
-        for each in ([some] if callable(some) else list(some))
+        for each in (some if isinstance(some, Iterable) else [some])
     ]
     if not given:
         raise RuleError("an optimizer needs at least one stepper, got none")

@@ -133,7 +133,7 @@ def spread(name: str, value: Any, groups: int) -> list[Any]:
             values = even_mults(checked_hyper(name, value.start), stop, groups)
         else:
             values = [stop / 10] * (groups - 1) + [stop]
-    elif isinstance(value, list | tuple) or (isinstance(value, Sequence) and value):
+    elif isinstance(value, Sequence) and not isinstance(value, str):
         values = list(value) * (groups if len(value) == 1 else 1)
     else:
         values = [value] * groups
@@ -155,7 +155,7 @@ def checked_hyper(name: str, value: Any) -> Any:
         if getattr(value, "size", 1) != 1 and not isinstance(value, Tensor):
             raise HyperError(f"{name}={value!r} must be a single number")
         value = value.item()
-    if isinstance(value, bool | str | None):
+    if isinstance(value, bool):
         return value
     if not isinstance(value, int | float):
         raise HyperError(f"{name}={value!r} must be a number")

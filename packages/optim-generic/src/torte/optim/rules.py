@@ -100,10 +100,15 @@ class Rule:
         """Names of all arguments that the engine may supply."""
         return frozenset((*self.needs, *self.defaults))
 
+    @functools.cached_property
+    def _bound(self) -> dict[str, Value]:
+        return dict(self.constants)
+
     def __call__(self, p: Value, values: Mapping[str, Value]) -> dict[str, Value]:
         """Run the rule on one parameter (or on what stands for it) with `values` by name."""
-        arguments = {name: values[name] for name in self.accepts if name in values}
-        result = self.function(p, **arguments, **dict(self.constants))
+        arguments = {**self.defaults, **self._bound}
+        arguments.update((name, values[name]) for name in self.accepts if name in values)
+        result = self.function(p, **arguments)
         return result if isinstance(result, dict) else {}
 
 

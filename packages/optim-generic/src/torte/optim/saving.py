@@ -31,11 +31,8 @@ def matched_state(
     Raises:
         StateMismatchError: It is of another optimizer or another model.
     """
-    try:
-        saved, state = list(state_dict["param_groups"]), state_dict["state"]
-        identities = [i for group in saved for i in group["params"]]
-    except (KeyError, TypeError) as error:
-        raise StateMismatchError(f"this is no optimizer's state dict: it lacks {error}") from error
+    saved, state = _sections(state_dict)
+    identities = [identity for group in saved for identity in group["params"]]
     own_names = [name for group in groups for name in group["param_names"]]
     own = [parameter for group in groups for parameter in group["params"]]
     names = [name for group in saved for name in group.get("param_names") or ()]
@@ -74,7 +71,7 @@ def matched_hypers(
     Raises:
         StateMismatchError: The hypers are those of another optimizer.
     """
-    saved = state_dict["param_groups"]
+    saved, _ = _sections(state_dict)
     for group in saved:
         lacking = [name for name in hyper_names if name not in group]
         if lacking:
@@ -85,6 +82,13 @@ def matched_hypers(
     if len(saved) != len(groups):
         return None
     return [{k: v for k, v in g.items() if k not in ("params", "param_names")} for g in saved]
+
+
+def _sections(state_dict: Mapping[str, Any]) -> tuple[list[dict[str, Any]], Mapping[Any, State]]:
+    try:
+        return list(state_dict["param_groups"]), state_dict["state"]
+    except (KeyError, TypeError) as error:
+        raise StateMismatchError(f"this is no optimizer's state dict: it lacks {error}") from error
 
 
 def _positions(names: Sequence[str]) -> bool:

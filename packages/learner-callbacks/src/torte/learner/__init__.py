@@ -48,6 +48,12 @@ from torte.learner.callbacks.loaders import (
     PartialDL,
     WeightedDL,
 )
+from torte.learner.callbacks.loggers import (
+    FitLogger,
+    MLflowCallback,
+    TensorBoardCallback,
+    WandbCallback,
+)
 from torte.learner.callbacks.mixing import (
     CutMix,
     MixHandler,
@@ -120,6 +126,12 @@ from torte.learner.hooks import (
     hook_outputs,
     model_sizes,
     num_features_model,
+)
+from torte.learner.interpretation import (
+    ClassificationInterpretation,
+    Interpretation,
+    SegmentationInterpretation,
+    plot_top_losses,
 )
 from torte.learner.layers import (
     BATCH_NORM_TYPES,
@@ -380,6 +392,7 @@ __all__ = [
     "CancelValidException",
     "Cat",
     "ChannelsLast",
+    "ClassificationInterpretation",
     "CohenKappa",
     "CollectDataCallback",
     "ConvLayer",
@@ -402,6 +415,7 @@ __all__ = [
     "FBetaMulti",
     "FetchPredsCallback",
     "FileFormatError",
+    "FitLogger",
     "Flatten",
     "FocalLoss",
     "FocalLossFlat",
@@ -416,6 +430,7 @@ __all__ = [
     "Hooks",
     "Identity",
     "InstanceNorm",
+    "Interpretation",
     "Jaccard",
     "JaccardCoeff",
     "JaccardCoeffMulti",
@@ -432,6 +447,7 @@ __all__ = [
     "LossMetric",
     "LossMetrics",
     "MCDropoutCallback",
+    "MLflowCallback",
     "MSELossFlat",
     "MatthewsCorrCoef",
     "MatthewsCorrCoefMulti",
@@ -486,6 +502,7 @@ __all__ = [
     "SchedNo",
     "SchedPoly",
     "Schedule",
+    "SegmentationInterpretation",
     "SelfAttention",
     "SeparableBlock",
     "SequenceBlock",
@@ -502,6 +519,7 @@ __all__ = [
     "SuggestionMethod",
     "Swish",
     "SwishJit",
+    "TensorBoardCallback",
     "TerminateOnNaNCallback",
     "TimeDistributed",
     "TorchMetric",
@@ -509,6 +527,7 @@ __all__ = [
     "TrainEvalCallback",
     "ValueMetric",
     "View",
+    "WandbCallback",
     "WeightedDL",
     "accuracy",
     "accuracy_multi",
@@ -567,6 +586,7 @@ __all__ = [
     "optim_metric",
     "params",
     "perplexity",
+    "plot_top_losses",
     "read_saved",
     "reduce_loss",
     "requires_grad",

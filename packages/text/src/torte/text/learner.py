@@ -1,5 +1,6 @@
 """Learners of text: language models that generate, classifiers on their encoders."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -96,7 +97,7 @@ class TextLearner(Learner):
         # Tied and repeated tensors are written once: safetensors refuses to write them twice.
         state = {name: value.contiguous() for name, value in _untied(self._encoder()).items()}
         beside = path.with_name(f".{path.name}")
-        save_file(state, beside, metadata={"words": "\n".join(self._vocab())})
+        save_file(state, beside, metadata={"words": json.dumps(self._vocab())})
         beside.replace(path)
         return path
 
@@ -115,7 +116,7 @@ class TextLearner(Learner):
         if not path.is_file():
             raise FileNotFoundError(f"there is no encoder at {path}: write one with save_encoder")
         with safe_open(path, framework="pt") as opened:
-            words = (opened.metadata() or {}).get("words", "").split("\n")
+            words = json.loads((opened.metadata() or {})["words"])
             weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
         matched = match_embeds(weights, words, self._vocab())
         encoder: Any = self._encoder()

@@ -109,8 +109,15 @@ class SpacyTokenizer:
 
     def __call__(self, items: Iterable[str]) -> Iterator[list[str]]:
         """Give the tokens of each text."""
-        split = self._split
-        return ([token.text for token in split(text)] for text in items)
+        return ([token.text for token in self._document(text)] for text in items)
+
+    def _document(self, text: str) -> Any:
+        """Tokenize a text; halves of surrogate pairs, which no file may hold, become `\ufffd`."""
+        try:
+            return self._split(text)
+        except UnicodeEncodeError:
+            whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            return self._split(whole)
 
     def __getstate__(self) -> dict[str, Any]:
         # Worker processes make their own: spaCy's tokenizer takes longer to send than to make.

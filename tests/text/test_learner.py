@@ -1,0 +1,151 @@
+"""A language model on real reviews, its encoder in a classifier, and what both say."""
+
+import pandas as pd
+import pytest
+import torch
+from torte.data import URLs, untar_data
+from torte.learner import accuracy, load_learner
+from torte.text import (
+    AWD_LSTM,
+    TextDataLoaders,
+    WhitespaceTokenizer,
+    language_model_learner,
+    match_embeds,
+    text_classifier_learner,
+)
+
+SMALL = {"emb_sz": 16, "n_hid": 24, "n_layers": 2}
+
+
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory) -> pd.DataFrame:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORTE_HOME", str(tmp_path_factory.mktemp("home")))
+        path = untar_data(URLs.REVIEWS_SAMPLE)
+        frame = pd.read_csv(next(path.rglob("*.csv")))
+    frame = frame.dropna(subset=["text"])[:240].reset_index(drop=True)
+    about = frame["text"].str.lower().str.contains("dress").map({True: "dress", False: "other"})
+    return frame.assign(about=about)
+
+
+@pytest.fixture(scope="module")
+def language(reviews):
+    return TextDataLoaders.from_df(
+        reviews, text_col="text", is_lm=True, bs=8, seq_len=20, seed=1, shuffle=True
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(language, tmp_path_factory):
+    torch.manual_seed(1)
+    path = tmp_path_factory.mktemp("models")
+    learn = language_model_learner(language, AWD_LSTM, config=SMALL, drop_mult=0.1, path=path)
+    with learn.no_bar(), learn.no_logging():
+        learn.fit_one_cycle(2, 2e-2)
+    return learn
+
+
+def test_the_language_model_learns(trained, language) -> None:
+    torch.manual_seed(1)
+    fresh = language_model_learner(language, AWD_LSTM, config=SMALL, drop_mult=0.1)
+    assert trained.validate()[0] < fresh.validate()[0] - 1.0
+
+
+def test_it_goes_on_with_a_text_the_same_way_for_the_same_seed(trained) -> None:
+    before = {name: value.clone() for name, value in trained.model.state_dict().items()}
+    text = trained.predict("I love this", 12, seed=3)
+    assert text == trained.predict("I love this", 12, seed=3)
+    added = text.removeprefix("I love this ").split(" ")
+    assert len(added) == 12
+    assert "xxunk" not in added
+    assert "xxpad" not in added
+    greedy = {trained.predict("I love", 3, top_k=1, seed=seed) for seed in range(4)}
+    assert len(greedy) == 1
+    assert greedy == {trained.predict("I love", 3, top_p=1e-6, seed=9)}
+    assert all(
+        torch.equal(before[name], value) for name, value in trained.model.state_dict().items()
+    )
+
+
+def test_an_encoder_moves_to_a_classifier_with_another_vocabulary(trained, reviews) -> None:
+    trained.save_encoder("encoder")
+    vocab = list(trained.dls.vocab)
+    other = [*vocab[:9], "brandnew", *reversed(vocab[9:60])]
+    dls = TextDataLoaders.from_df(
+        reviews, text_col="text", label_col="about", text_vocab=other, bs=16, seed=1
+    )
+    learn = text_classifier_learner(dls, AWD_LSTM, config=SMALL, path=trained.path)
+    learn.load_encoder("encoder")
+    source = trained.model[0].encoder.weight
+    target = learn.model[0].module.encoder.weight
+    assert torch.equal(target[10], source[vocab.index(other[10])])
+    torch.testing.assert_close(target[9], source.mean(dim=0))
+    with pytest.raises(FileNotFoundError, match=r"no encoder at .*nothing"):
+        learn.load_encoder("nothing")
+
+
+def test_a_classifier_learns_and_comes_back_from_its_file(reviews, tmp_path) -> None:
+    torch.manual_seed(0)
+    dls = TextDataLoaders.from_df(
+        reviews, text_col="text", label_col="about", bs=16, seed=1, path=tmp_path
+    )
+    learn = text_classifier_learner(dls, AWD_LSTM, config=SMALL, drop_mult=0.1, metrics=accuracy)
+    with learn.no_bar(), learn.no_logging():
+        learn.fit_one_cycle(5, 2e-2)
+    share = reviews["about"].value_counts(normalize=True).max()
+    assert learn.validate()[1] > share + 0.05
+    label, number, chances = learn.predict("I bought this dress, a lovely dress")
+    assert label == "dress"
+    assert dls.vocab[1][int(number)] == label
+    again = load_learner(learn.export("reviews.torte"))
+    torch.testing.assert_close(again.predict("I bought this dress, a lovely dress")[2], chances)
+
+
+def test_predictions_come_in_the_order_of_the_data(reviews) -> None:
+    dls = TextDataLoaders.from_df(reviews, text_col="text", label_col="about", bs=16, seed=1)
+    learn = text_classifier_learner(dls, AWD_LSTM, config=SMALL)
+    together, targets = learn.get_preds()
+    dataset = dls.valid.dataset
+    assert targets.tolist() == [int(dataset[n][1]) for n in range(len(dataset))]
+    one_by_one = learn.get_preds(dl=dls.valid.new(bs=1))[0]
+    torch.testing.assert_close(together, one_by_one, rtol=1e-4, atol=1e-5)
+
+
+def test_several_columns_are_joined_and_marked(reviews) -> None:
+    dls = TextDataLoaders.from_df(
+        reviews.fillna("none"),
+        text_col=["title", "text"],
+        label_col="about",
+        bs=4,
+        tok_kwargs={"tok": WhitespaceTokenizer()},
+    )
+    texts = [dls.vocab[0][number] for number in dls.one_batch()[0][0].tolist()]
+    assert "xxfld" in texts
+
+
+def test_a_missing_text_is_named_with_its_row(reviews) -> None:
+    broken = reviews.copy()
+    broken.loc[5, "text"] = None
+    with pytest.raises(TypeError, match=r"column 'text' holds .* in row 5, not text"):
+        TextDataLoaders.from_df(broken, text_col="text", label_col="about")
+
+
+def test_files_in_class_folders(tmp_path) -> None:
+    for part in ("train", "valid"):
+        for label in ("good", "bad"):
+            folder = tmp_path / part / label
+            folder.mkdir(parents=True)
+            for number in range(6):
+                (folder / f"{number}.txt").write_text(f"this is a {label} text number {number}")
+    dls = TextDataLoaders.from_folder(tmp_path, bs=4)
+    assert list(dls.vocab[1]) == ["bad", "good"]
+    assert len(dls.train.dataset) == 12
+    with pytest.raises(FileNotFoundError, match=r"no folder .*missing"):
+        TextDataLoaders.from_folder(tmp_path / "missing")
+
+
+def test_weights_for_another_vocabulary() -> None:
+    weights = {"embedding": torch.tensor([[0.0, 0], [1, 1], [2, 5]]), "other": torch.ones(2, 2)}
+    matched = match_embeds(weights, ["a", "b", "c"], ["c", "new", "a"])
+    assert matched["embedding"].tolist() == [[2, 5], [1, 2], [0, 0]]
+    assert matched["other"] is weights["other"]

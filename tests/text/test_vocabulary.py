@@ -1,0 +1,47 @@
+"""Tokens to numbers and back."""
+
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torte.text import SPECIAL_TOKENS, Numericalize, TensorText, make_vocab
+
+
+def test_a_vocabulary_is_special_tokens_then_the_commonest_to_a_multiple_of_eight() -> None:
+    count = Counter({"the": 9, "a": 7, "rare": 2, "xxbos": 99, "cat": 3})
+    vocab = make_vocab(count)
+    assert vocab == [*SPECIAL_TOKENS, "the", "a", "cat", *["xxfake"] * 4]
+    assert make_vocab(count, max_vocab=11) == [*SPECIAL_TOKENS, "the", "a", *["xxfake"] * 5]
+    assert make_vocab(count, min_freq=1, special_toks=["<u>"])[:3] == ["<u>", "xxbos", "the"]
+
+
+def test_numbers_of_tokens_and_back_without_padding() -> None:
+    numericalize = Numericalize(["xxunk", "xxpad", "a", "b"])
+    numbers = numericalize(["b", "a", "zzz"])
+    assert isinstance(numbers, TensorText)
+    assert numbers.tolist() == [3, 2, 0]
+    padded = torch.cat([numbers, torch.tensor([1, 1])]).as_subclass(TensorText)
+    assert list(numericalize.decode(padded)) == ["b", "a", "xxunk"]
+
+
+def test_without_an_unknown_token_a_stranger_is_named() -> None:
+    with pytest.raises(KeyError, match=r"neither \['c'\] nor 'xxunk'"):
+        Numericalize(["a", "b"])(["a", "c"])
+
+
+def test_a_vocabulary_is_needed() -> None:
+    with pytest.raises(RuntimeError, match="has no vocabulary"):
+        Numericalize()(["a"])
+
+
+@given(st.lists(st.lists(st.sampled_from("abcdefg"), min_size=1), min_size=1))
+def test_decode_returns_the_tokens_that_went_in(texts) -> None:
+    numericalize = Numericalize(min_freq=1)
+    numericalize.setup(texts)
+    for tokens in texts:
+        assert list(numericalize.decode(numericalize(tokens))) == tokens
+    again = Numericalize()
+    again.load_state(numericalize.state())
+    assert again.vocab == numericalize.vocab

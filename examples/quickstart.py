@@ -11,8 +11,17 @@ import argparse
 from pathlib import Path
 
 import torch
-
-from torte.vision.all import *
+from torte.vision.all import (
+    ImageDataLoaders,
+    Resize,
+    URLs,
+    accuracy,
+    aug_transforms,
+    get_image_files,
+    load_learner,
+    untar_data,
+    vision_learner,
+)
 
 
 def main(epochs: int, size: int, outputs: Path) -> None:
@@ -46,7 +55,7 @@ def main(epochs: int, size: int, outputs: Path) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Fine-tune on garments.")
     parser.add_argument("--epochs", type=int, default=8, help="passes over the training pictures")
     parser.add_argument("--size", type=int, default=96, help="height and width of the pictures")
     parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="where files go")

@@ -63,7 +63,7 @@ class ImageDataLoaders(DataLoaders):
             valid: Name of the folder with the validation images.
             valid_pct: Share of the images to validate on, drawn at random in place of folders.
             seed: For that draw.
-            vocab: The classes, in the order of their numbers; sorted by default.
+            vocab: The classes, numbered in sorted order; by default those in the training set.
             item_tfms: Transforms on images, on the CPU.
             batch_tfms: Transforms on batches, on the device.
             img_cls: `PILImage`, or `PILImageBW` for one channel.
@@ -254,8 +254,7 @@ class ImageDataLoaders(DataLoaders):
         file = Path(path) / csv_fname
         if not file.is_file():
             raise FileNotFoundError(f"no file of labels at {str(file)!r}")
-        separator = {} if delimiter is None else {"sep": delimiter}
-        df = pd.read_csv(file, header=header, quoting=quoting, **separator)
+        df = pd.read_csv(file, header=header, sep=delimiter or ",", quoting=quoting)
         return cls.from_df(df, path=Path(path), **kwargs)
 
     @classmethod

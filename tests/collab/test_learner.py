@@ -111,6 +111,9 @@ def test_an_exported_learner_predicts_the_same(ratings, learn, tmp_path) -> None
     again = load_learner(learn.export(tmp_path / "ratings.torte"))
     found, _ = again.get_preds(dl=again.dls.test_dl(rows))
     assert torch.equal(found, expected)
+    both = [one.recommend(["u3"], 5, exclude_seen=False) for one in (learn, again)]
+    assert both[0]["item"].tolist() == both[1]["item"].tolist()
+    assert torch.equal(again.model.bias([105]), learn.model.bias([105]))
 
 
 @pytest.mark.parametrize(

@@ -139,3 +139,6 @@ def test_an_exported_learner_predicts_the_same(adult, dls, tmp_path) -> None:
     found, _ = again.get_preds(dl=again.dls.test_dl(rows))
     np.testing.assert_array_equal(found.numpy(), expected.numpy())
     assert list(again.dls.vocab) == list(dls.vocab)
+    row, label, chances = again.predict(adult.iloc[0])
+    assert chances.tolist() == pytest.approx(found[0].tolist(), rel=1e-4)
+    assert row[adult.columns[-1]][0] == dls.vocab[int(label)]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from torte.collab.models import EmbeddingDotBias, EmbeddingNN
 from torte.collab.topk import SeenItems, top_items
-from torte.dispatch import delegates
+from torte.dispatch import delegates, serializable
 from torte.learner import Learner, model_builder
 from torte.learner.layers import sigmoid_range
 from torte.tabular.learner import TabularLearner
@@ -36,8 +36,22 @@ def create_embedding_nn(
     return EmbeddingNN([(codes, size) for codes, size in emb_szs], layers, **kwargs)
 
 
+@serializable("torte.collab.CollabLearner")
 class CollabLearner(TabularLearner):
-    """A learner of ratings that recommends items to users and finds items like others."""
+    """A learner of ratings that recommends items to users and finds items like others.
+
+    Args:
+        dls: Loaders made by `CollabDataLoaders`.
+        model: A model of ratings; one of dot products learns the names of users and items.
+        **kwargs: For `Learner`.
+    """
+
+    def __init__(self, dls: Any, model: nn.Module, **kwargs: Any) -> None:
+        super().__init__(dls, model, **kwargs)
+        if isinstance(model, EmbeddingDotBias):
+            table = self._table()
+            model.classes = {name: table.classes[name] for name in table.cat_names}
+            model.user, model.item = table.user_name, table.item_name
 
     def _dot_model(self) -> EmbeddingDotBias:
         """Return the model if it works by dot products.
@@ -186,8 +200,5 @@ def collab_learner(
         )
     else:
         users, items = table.classes[table.user_name], table.classes[table.item_name]
-        dot = create_dot_bias(n_factors, len(users), len(items), y_range=y_range)
-        dot.classes = {table.user_name: users, table.item_name: items}
-        dot.user, dot.item = table.user_name, table.item_name
-        model = dot
+        model = create_dot_bias(n_factors, len(users), len(items), y_range=y_range)
     return CollabLearner(dls, model, **kwargs)

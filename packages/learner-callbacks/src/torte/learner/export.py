@@ -13,7 +13,14 @@ import torch
 from torch import nn
 
 from torte.data.state import describe_loaders, rebuild_loaders
-from torte.dispatch import UndescribableError, UnknownNameError, describe, rebuild, undescribable
+from torte.dispatch import (
+    UndescribableError,
+    UnknownNameError,
+    describe,
+    rebuild,
+    registered_name,
+    undescribable,
+)
 from torte.learner.builders import ModelRecipeError, build_model, model_builder, model_recipe
 from torte.learner.learner import Learner
 from torte.learner.packing import FileFormatError, read_file, write_file
@@ -63,6 +70,7 @@ def export_learner(learn: Learner, fname: "str | Path" = "export.safetensors") -
         "dtype": str(_dtype(model)).removeprefix("torch."),
         "loaders": loaders,
         "loss": _described_loss(learn.loss_func),
+        "class": _described_class(learn),
     }
     return write_file(Path(learn.path) / fname, EXPORT, content)
 
@@ -111,6 +119,18 @@ def _described_loss(loss_func: Any) -> Any:
     return describe(loss_func)
 
 
+def _described_class(learn: Learner) -> dict[str, Any]:
+    """The nearest registered class of the learner: what a user's own adds is in no file."""
+    return describe(next(kind for kind in type(learn).__mro__ if registered_name(kind)))
+
+
+def _learner_class(description: Any) -> type[Learner]:
+    kind = rebuild(description)
+    if not (isinstance(kind, type) and issubclass(kind, Learner)):
+        raise FileFormatError(f"{kind!r} is no kind of learner")
+    return kind
+
+
 def _warn_of_callbacks(learn: Learner) -> None:
     for callback in (*learn.ordered_cbs("before_batch"), *learn.ordered_cbs("after_pred")):
         if callback.run_valid and not type(callback).__module__.startswith("torte."):
@@ -138,13 +158,14 @@ def load_learner(fname: "str | Path", cpu: bool = True) -> Learner:
         UnknownNameError: If it names something that is not registered.
     """
     content = read_file(Path(fname), EXPORT)
-    expected = {"model", "weights", "dtype", "loaders", "loss"}
+    expected = {"model", "weights", "dtype", "loaders", "loss", "class"}
     if not isinstance(content, dict) or not expected <= content.keys():
         raise FileFormatError(f"{str(fname)!r} lacks parts of an exported learner")
     try:
         model, dls = _loaded_model(content), rebuild_loaders(content["loaders"])
         loss = None if content["loss"] is None else rebuild(content["loss"])
-        learn = Learner(dls, model, loss_func=loss, path=Path(fname).parent)
+        made = _learner_class(content["class"])
+        learn = made(dls, model, loss_func=loss, path=Path(fname).parent)
     except (FileFormatError, ModelRecipeError, UnknownNameError):
         raise
     except Exception as error:

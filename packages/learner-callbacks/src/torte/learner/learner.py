@@ -10,7 +10,7 @@ from torch import nn
 
 from torte.data.data_loaders import DataLoaders
 from torte.data.devices import to_device
-from torte.dispatch import L
+from torte.dispatch import L, serializable
 from torte.learner.callback_set import Callbacks
 from torte.learner.callbacks.progress import ProgressCallback
 from torte.learner.defaults import defaults, loss_from_data
@@ -25,6 +25,7 @@ from torte.optim import Adam
 __all__ = ["Learner"]
 
 
+@serializable("torte.learner.Learner")
 class Learner(LearningRateSearch, Inference, Persistence):
     """Holds the parts of a training and runs it; callbacks read and change everything in it.
 

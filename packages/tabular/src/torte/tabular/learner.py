@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torte.data.categories import get_c
-from torte.dispatch import delegates
+from torte.dispatch import delegates, serializable
 from torte.learner import Learner, model_builder
 from torte.tabular.loader import TabularDataLoaders
 from torte.tabular.model import TabularModel, get_emb_sz
@@ -12,6 +12,7 @@ from torte.tabular.model import TabularModel, get_emb_sz
 __all__ = ["TabularLearner", "create_tabular_model", "tabular_learner"]
 
 
+@serializable("torte.tabular.TabularLearner")
 class TabularLearner(Learner):
     """A learner over tables."""
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from torte.data.categories import get_c
-from torte.dispatch import delegates
+from torte.dispatch import delegates, serializable
 from torte.learner import CrossEntropyLossFlat, Learner, rnn_cbs
 from torte.learner.callback_set import as_callbacks
 from torte.text.models.building import architecture, get_language_model, get_text_classifier
@@ -49,6 +49,7 @@ def match_embeds(
     return matched
 
 
+@serializable("torte.text.TextLearner")
 class TextLearner(Learner):
     """A learner of texts whose encoder can be kept and given to another one.
 
@@ -139,6 +140,7 @@ def _untied(module: nn.Module) -> dict[str, Tensor]:
     return state
 
 
+@serializable("torte.text.LMLearner")
 class LMLearner(TextLearner):
     """A learner of a language model, which generates text."""
 

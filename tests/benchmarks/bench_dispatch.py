@@ -7,13 +7,11 @@ Run it with an interpreter that has torte-core-dispatch; peers that it lacks are
 
 import functools
 import importlib
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from numbers import Number
 from typing import Any
 
-from common import measure, print_table, versions
+from common import measure, measure_imports, print_table, versions
 from torte.dispatch import Pipeline, Transform, TypeDispatch, typedispatch
 
 PEERS = ("multipledispatch", "plum-dispatch", "fasttransform", "fastcore")
@@ -258,25 +256,11 @@ def bench_transforms() -> None:
 
 
 def bench_imports() -> None:
-    """Time the import in fresh interpreters, over an interpreter that imports nothing."""
-
-    def start(code: str) -> Callable[[], Any]:
-        return lambda: subprocess.run([sys.executable, "-c", code], check=True)
-
-    candidates = {"torte.dispatch": start("import torte.dispatch")}
-    absent = []
-    for module in ("plum", "fastcore.all", "fasttransform"):
-        if peer(module.partition(".")[0]) is None:
-            absent.append(module)
-        else:
-            candidates[module] = start(f"import {module}")
-    timings = measure({"nothing": start("pass"), **candidates}, rounds=8, seconds=0.0)
-    bare = timings.pop("nothing")
-    timings = {
-        name: type(bare)(each.fastest - bare.fastest, each.median - bare.median)
-        for name, each in timings.items()
-    }
-    print_table("Importing", timings, "torte.dispatch", tuple(absent), 50e-3)
+    """Time the import in fresh interpreters."""
+    peers = ("plum", "fastcore.all", "fasttransform")
+    absent = tuple(each for each in peers if peer(each.partition(".")[0]) is None)
+    modules = ["torte.dispatch", *(each for each in peers if each not in absent)]
+    print_table("Importing", measure_imports(modules), "torte.dispatch", absent, 50e-3)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,13 @@ import gc
 import importlib.metadata
 import platform
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-__all__ = ["Timing", "measure", "print_table", "versions"]
+__all__ = ["Timing", "measure", "measure_imports", "print_table", "versions"]
 
 
 class Timing(NamedTuple):
@@ -74,6 +76,26 @@ def measure(
         for name, taken in times.items()
         if name != empty
     }
+
+
+def measure_imports(modules: list[str], rounds: int = 8) -> dict[str, Timing]:
+    """Time imports in fresh interpreters, in turn; processor time, which others cannot stretch.
+
+    Args:
+        modules: what to import.
+        rounds: how often each, each time in another interpreter.
+
+    Returns:
+        What importing takes in an interpreter that has just started.
+    """
+    code = "import time; t = time.process_time(); import {}; print(time.process_time() - t)"
+    times: dict[str, list[float]] = {module: [] for module in modules}
+    for _ in range(rounds):
+        for module in modules:
+            command = [sys.executable, "-c", code.format(module)]
+            result = subprocess.run(command, capture_output=True, text=True, check=True)
+            times[module].append(float(result.stdout))
+    return {module: Timing(min(taken), statistics.median(taken)) for module, taken in times.items()}
 
 
 def versions(*distributions: str) -> str:

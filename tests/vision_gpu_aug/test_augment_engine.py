@@ -42,7 +42,7 @@ from torte.vision.augment.coordinates import diagonal
 NORMALIZE = Normalize.from_stats([0.4, 0.5, 0.6], [0.2, 0.25, 0.3])
 
 
-# -- draws -----------------------------------------------------------------------------------------
+# -- draws ----------------------------------------------------------------------------------------
 
 
 def test_a_sample_depends_on_its_own_key_alone():
@@ -126,7 +126,7 @@ def test_hooks_are_still_subject_to_p():
     assert 80 < turned.sum() < 120
 
 
-# -- batches ---------------------------------------------------------------------------------------
+# -- batches --------------------------------------------------------------------------------------
 
 
 def batch_of(n=4):
@@ -204,7 +204,7 @@ def test_images_of_different_sizes_in_one_batch_are_refused():
         Augment(Flip())(pair)
 
 
-# -- pipelines ---------------------------------------------------------------------------------------
+# -- pipelines ------------------------------------------------------------------------------------
 
 
 def test_a_pipeline_runs_everything_as_one_engine():
@@ -264,7 +264,7 @@ def test_transforms_act_on_the_training_subset_alone():
     torch.testing.assert_close(resized, images[..., 2:6, 2:6])
 
 
-# -- dtypes, layouts ---------------------------------------------------------------------------------
+# -- dtypes, layouts ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kernels", [False, True])
@@ -314,7 +314,7 @@ def test_empty_batches_and_strided_input():
         )
 
 
-# -- gradients -------------------------------------------------------------------------------------
+# -- gradients ------------------------------------------------------------------------------------
 
 
 def test_gradients_reach_the_images():
@@ -332,7 +332,7 @@ def test_gradients_reach_a_parameter_given_by_a_hook():
     assert angle.grad.abs() > 0
 
 
-# -- state, own transforms, presets ----------------------------------------------------------------
+# -- state, own transforms, presets ---------------------------------------------------------------
 
 
 def test_transforms_are_described_and_rebuilt():
@@ -416,7 +416,7 @@ def test_predictions_on_augmented_copies():
         predict_augmented(model, images, engine, n=0)
 
 
-# -- bad input -------------------------------------------------------------------------------------
+# -- bad input ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -110,9 +110,8 @@ def _common_size(parts: Sequence[Any]) -> tuple[int, int]:
 def _changed(x: Any, size: tuple[int, int], change: Any) -> Any:
     if isinstance(x, tuple):
         parts = [_changed(each, size, change) for each in x]
-        if type(x) is tuple:
-            return tuple(parts)
-        return type(x)._make(parts) if hasattr(x, "_make") else type(x)(parts)
+        kind: Any = type(x)
+        return kind._make(parts) if hasattr(kind, "_make") else kind(parts)
     return change(x, size_of(x) or size)
 
 

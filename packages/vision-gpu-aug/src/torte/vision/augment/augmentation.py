@@ -87,9 +87,10 @@ class Augmentation(ItemTransform):
         """The engine that applies this transform alone."""
         from torte.vision.augment.composing import Augment
 
-        if self._alone is None:
-            self._alone = Augment(self)
-        return self._alone
+        engine = self._alone
+        if engine is None:
+            engine = self._alone = Augment(self)
+        return engine
 
     def __call__(self, x: Any, split_idx: int | None = 0, **kwargs: Any) -> Any:
         """Apply it to images or to a batch; see `Augment.__call__`."""

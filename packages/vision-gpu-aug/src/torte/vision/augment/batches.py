@@ -134,4 +134,5 @@ def _rebuilt(value: Any, changed: dict[int, Any]) -> Any:
     if not isinstance(value, tuple | list):
         return value
     parts = [_rebuilt(each, changed) for each in value]
-    return type(value)._make(parts) if hasattr(value, "_make") else type(value)(parts)
+    kind: Any = type(value)
+    return kind._make(parts) if hasattr(kind, "_make") else kind(parts)

@@ -109,7 +109,8 @@ class Augment(ItemTransform):
 
     # -- calling -----------------------------------------------------------------------------------
 
-    def __call__(
+    # Keywords that it does not know are errors: a misspelt target would stay out of step.
+    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         x: Any,
         split_idx: int | None = 0,

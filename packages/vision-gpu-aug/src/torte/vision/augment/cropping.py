@@ -181,7 +181,8 @@ class RandomCropGPU(Augmentation):
             steps = (fraction * (abs(room) + 1)).floor().clamp(max=abs(room))
             places.append(steps if room >= 0 else -steps)
         width, height = torch.full_like(x, output.width), torch.full_like(x, output.height)
-        return Homography(crop_matrix(*places, width, height, frame, output), output)
+        matrix = crop_matrix(places[0], places[1], width, height, frame, output)
+        return Homography(matrix, output)
 
     def declare(self, drawn: Drawn, frame: Frame) -> Homography:
         """A random place, in whole pixels."""

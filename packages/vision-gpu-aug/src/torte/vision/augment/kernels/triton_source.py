@@ -1,5 +1,9 @@
 """The Triton source of the fused CUDA kernel; see `cuda.py`."""
 
+# Triton's language is not Python's: annotations mean compile-time constants, loops are unrolled.
+# pyright: reportMissingParameterType=false, reportArgumentType=false
+# pyright: reportGeneralTypeIssues=false
+
 import triton
 import triton.language as tl
 

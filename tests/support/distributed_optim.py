@@ -154,6 +154,7 @@ def accelerated(rank, folder):
     assert opt.param_groups[0]["lr"] < 0.05
     accelerator.save_state(str(folder / "saved"))
     before = {k: v.clone() for k, v in model.state_dict().items()}
+    accelerator.wait_for_everyone()
     accelerator.load_state(str(folder / "saved"))
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     parameter = next(iter(opt.optimizer.names.values()))

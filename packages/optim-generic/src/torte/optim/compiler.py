@@ -25,7 +25,12 @@ class CompilationError(RuntimeError):
 
 @functools.cache
 def compiler() -> str | None:
-    """The C compiler: `$CC`, or the first of `cc`, `gcc` and `clang` on the path."""
+    """The C compiler: `$CC`, or the first of `cc`, `gcc` and `clang` on the path.
+
+    There is none on Windows, whose compilers take other flags.
+    """
+    if os.name == "nt":
+        return None
     names = [os.environ.get("CC", ""), "cc", "gcc", "clang"]
     return next((found for name in names if name and (found := shutil.which(name))), None)
 
@@ -82,7 +87,7 @@ def _compile(source: str, library: Path) -> None:
         code.write_text(source)
         # Linking without -fopenmp leaves OpenMP's symbols to the runtime that torch has loaded:
         # two runtimes would have two pools of spinning threads.
-        openmp = ["-fopenmp"] if _torch_exports_openmp() else []
+        openmp = ["-fopenmp"] if _openmp_is_loaded() else []
         for step in (
             [*_FLAGS, *openmp, "-c", str(code), "-o", str(program)],
             ["-shared", str(program), "-o", str(built), "-lm"],
@@ -94,6 +99,10 @@ def _compile(source: str, library: Path) -> None:
 
 
 @functools.cache
-def _torch_exports_openmp() -> bool:
-    """Whether GCC's OpenMP entry points are visible to libraries loaded later."""
-    return all(hasattr(ctypes.CDLL(None), name) for name in ("GOMP_parallel", "GOMP_barrier"))
+def _openmp_is_loaded() -> bool:
+    """Whether what GCC makes of OpenMP finds its entry points in this process.
+
+    Clang calls other ones; its kernels run on one thread.
+    """
+    names = ("GOMP_parallel", "GOMP_barrier")
+    return "clang" not in _machine() and all(hasattr(ctypes.CDLL(None), name) for name in names)

@@ -33,7 +33,8 @@ def model_totals(
         own = _own_cohort(cohort, rules, values, engine)
         own.plan.run(gradients, values)
         for name in own.states[0]:
-            parts = torch.stack([state[name].double() for state in own.states])
+            wide = _wide_dtype(cohort.device)
+            parts = torch.stack([state[name].to(wide) for state in own.states])
             total = _whole(parts.sum())
             totals[name] = totals[name] + total.to(totals[name]) if name in totals else total
     return totals
@@ -48,8 +49,13 @@ def no_totals(
     found: dict[str, Tensor] = {}
     for rule in rules:
         found.update(rule(p, values))
-    device = cohort.parameters[0].device
-    return {name: torch.zeros((), dtype=torch.float64, device=device) for name in found}
+    device = cohort.device
+    return {n: torch.zeros((), dtype=_wide_dtype(device), device=device) for n in found}
+
+
+def _wide_dtype(device: torch.device) -> torch.dtype:
+    """What to add up in: float64, where the device has it."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def _own_cohort(

@@ -1,6 +1,6 @@
 """C source for a recorded program: one pass over memory for each phase."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from torte.optim.operations import OPERATIONS, REDUCING
 from torte.optim.phases import Phase, before_phases, schedule
@@ -138,48 +138,55 @@ def _layers_used(program: Program, indices: list[int]) -> list[int]:
 
 
 def _phase_source(program: Program, phase: Phase, number: int, storage: Mapping[str, str]) -> str:
-    order = slots(program)
-    names = dict.fromkeys([*phase.loads.values(), *(name for name, _ in phase.stores)])
+    """A function that takes one block through a phase."""
+    totals = [f"r{i}" for i in phase.reductions]
+    clause = f" reduction(+:{','.join(totals)})" if totals else ""
+    places = {node: place for place, node in enumerate(reductions(program))}
     lines = [
         f"static void phase{number}(const block *b, void **pointers, int64_t count,",
         "                   const double *numbers, const double *layer, double *partial) {",
+        *_preparation(program, phase, storage),
+        # A block is short enough for sums in the working precision; blocks are added up in double.
+        *(f"    real {total} = 0;" for total in totals),
+        f"    #pragma omp simd{clause}",
+        "    for (int64_t i = 0; i < b->length; i++) {",
+        *_loop_body(program, phase, storage),
+        "    }",
+        *(f"    partial[{places[node]}] = r{node};" for node in phase.reductions),
+        "}",
     ]
-    for name in names:
-        slot = order.index(name)
-        c_type = _STORAGE[storage[name]][0]
-        lines.append(
-            f"    {c_type} *restrict t{slot} = ({c_type} *)"
-            f"pointers[{slot} * count + b->parameter] + b->offset;"
-        )
-    lines += [
-        f"    const real n{i} = (real)numbers[{i}];" for i in _numbers_used(program, phase.computes)
-    ]
-    lines += [
-        f"    const real l{i} = (real)layer[b->parameter * {len(program.nodes)} + {i}];"
-        for i in _layers_used(program, phase.computes)
-    ]
-    totals = [f"r{i}" for i in phase.reductions]
-    # A block is short enough for sums in the working precision; blocks are added up in double.
-    lines += [f"    real {total} = 0;" for total in totals]
-    clause = f" reduction(+:{','.join(totals)})" if totals else ""
-    lines += [f"    #pragma omp simd{clause}", "    for (int64_t i = 0; i < b->length; i++) {"]
+    return "\n".join(lines) + "\n"
+
+
+def _preparation(program: Program, phase: Phase, storage: Mapping[str, str]) -> Iterator[str]:
+    """Pointers, numbers and per-layer values of a block."""
+    order = slots(program)
+    for name in dict.fromkeys([*phase.loads.values(), *(name for name, _ in phase.stores)]):
+        slot, c_type = order.index(name), _STORAGE[storage[name]][0]
+        yield f"    {c_type} *restrict t{slot} = ({c_type} *)"
+        yield f"        pointers[{slot} * count + b->parameter] + b->offset;"
+    for i in _numbers_used(program, phase.computes):
+        yield f"    const real n{i} = (real)numbers[{i}];"
+    for i in _layers_used(program, phase.computes):
+        yield f"    const real l{i} = (real)layer[b->parameter * {len(program.nodes)} + {i}];"
+
+
+def _loop_body(program: Program, phase: Phase, storage: Mapping[str, str]) -> Iterator[str]:
+    """What happens to one element."""
+    order = slots(program)
     for node, name in phase.loads.items():
         value = _STORAGE[storage[name]][1].format(f"t{order.index(name)}[i]")
-        lines.append(f"        const real v{node} = {value};")
+        yield f"        const real v{node} = {value};"
     for node in phase.computes:
-        lines.append(f"        const real v{node} = {_formula(program, program.nodes[node])};")
+        yield f"        const real v{node} = {_formula(program, program.nodes[node])};"
     for node in phase.reductions:
         term = _operand(program, program.nodes[node].arguments[0])
         code = OPERATIONS[program.nodes[node].operation].code
-        lines.append(f"        r{node} += " + code.format(term) + ";")
+        yield f"        r{node} += {code.format(term)};"
     for name, node in phase.stores:
+        # A stored node may also be a value that was only loaded (a copy of another tensor).
         value = _STORAGE[storage[name]][2].format(f"v{node}")
-        lines.append(f"        t{order.index(name)}[i] = {value};")
-    lines.append("    }")
-    places = {node: place for place, node in enumerate(reductions(program))}
-    lines += [f"    partial[{places[node]}] = r{node};" for node in phase.reductions]
-    lines.append("}")
-    return "\n".join(lines) + "\n"
+        yield f"        t{order.index(name)}[i] = {value};"
 
 
 def _layer_source(

@@ -107,7 +107,7 @@ class SharesItself(CountsUp):
 
 
 class ReportsMemory:
-    """A large index; each item is the resident memory of the process that makes it, in MiB."""
+    """A large index; one item in 500 is the resident memory of its process in MiB, others 0."""
 
     def __init__(self, count):
         self.names = np.arange(count)
@@ -116,7 +116,8 @@ class ReportsMemory:
         return len(self.names)
 
     def __getitem__(self, index):
-        assert self.names[index] == index
+        if self.names[index] % 500:
+            return 0.0
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 

@@ -146,7 +146,8 @@ def _start_worker(number: int) -> None:
     gc.freeze()
     info = torch.utils.data.get_worker_info()
     assert info is not None
-    info.dataset.maker.loader.wif()
+    lookup: Any = info.dataset
+    lookup.maker.loader.wif()
 
 
 def _preload_server() -> None:
@@ -186,17 +187,21 @@ class WorkerPool:
         """Start a pass."""
         self.busy = True
         self.tasks.tasks = tasks
+        results: Any = None
+        keep = self.engine.persistent_workers
         try:
             with _quiet():
                 results = iter(self.engine)
-            while True:
-                try:
-                    made = next(results)
-                except StopIteration:
-                    return
-                yield made
+            yield from results
+        except Exception:
+            keep = False
+            raise
         finally:
             self.busy = False
+            # Now, not when the traceback that holds the iterator is forgotten: until then torch
+            # raises the error of a dead worker again at every signal of another child.
+            if not keep and results is not None:
+                results._shutdown_workers()
 
 
 @contextlib.contextmanager
@@ -224,7 +229,7 @@ def _run_processes(loader: Any, tasks: Iterable[Task]) -> Iterator[Made]:
             raise _timed_out(loader) from error
         if "exited unexpectedly" in text or "is killed by signal" in text:
             raise WorkerError(
-                f"a worker process of the loader died: {text.strip()} It may have run out of"
+                f"a worker process of the loader died: {text.strip(' .')}. It may have run out of"
                 " memory (the kernel's log says so) or crashed in a library; try fewer workers, a"
                 " smaller batch, or num_workers=0 to see where"
             ) from error

@@ -96,6 +96,8 @@ class Inference(Looking):
             concat_dim,
             activation,
         )
+        if gather.name in self.__dict__:
+            gather.name = "gather_preds_of_this_pass"
         with ExitStack() as stack:
             stack.enter_context(self.looking(dl))
             dl, places = _in_known_order(dl) if reorder else (dl, None)

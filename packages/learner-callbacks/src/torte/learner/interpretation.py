@@ -17,6 +17,7 @@ from torte.data import (
     TensorImage,
     TensorMask,
     TensorMultiCategory,
+    TfmdDL,
     display_df,
     get_grid,
     show_results,
@@ -157,7 +158,7 @@ class Interpretation:
     ) -> tuple[Any, Any, Any, Any]:
         """Return input, target, decoded samples and decoded predictions, for display."""
         batch = (*_as_tuple(inputs), *_as_tuple(targets))
-        if isinstance(self.dl, DataLoader) and hasattr(self.dl, "show_results"):
+        if isinstance(self.dl, TfmdDL):
             return self.dl.show_results(batch, decoded, max_n=count, show=False)
         samples = [tuple(part[i] for part in batch) for i in range(count)]
         outs = [tuple(part[i] for part in _as_tuple(decoded)) for i in range(count)]
@@ -341,12 +342,13 @@ class ClassificationInterpretation(_Confusion):
         matrix = self.confusion_matrix()
         rows, columns = np.indices(matrix.shape)
         counts = matrix.reshape(-1)
+        settings: Any = {"zero_division": 0}
         report = classification_report(
             np.repeat(rows.reshape(-1), counts),
             np.repeat(columns.reshape(-1), counts),
             labels=list(range(len(matrix))),
             target_names=[str(name) for name in self.vocab],
-            zero_division=0,
+            **settings,
         )
         print(report)  # noqa: T201
 

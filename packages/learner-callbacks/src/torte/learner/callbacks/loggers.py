@@ -391,22 +391,22 @@ class MLflowCallback(FitLogger):
 
 def _graph_event(model: nn.Module, xb: tuple[Any, ...]) -> Any:
     """Return a model's graph as TensorBoard reads it, found without `torch.jit.trace`."""
-    from tensorboard.compat.proto.event_pb2 import Event
-    from tensorboard.compat.proto.graph_pb2 import GraphDef
-    from tensorboard.compat.proto.node_def_pb2 import NodeDef
-
+    protos = "tensorboard.compat.proto"
+    graph_event = _load(f"{protos}.event_pb2", "tensorboard").Event
+    definition = _load(f"{protos}.graph_pb2", "tensorboard").GraphDef
+    node_definition = _load(f"{protos}.node_def_pb2", "tensorboard").NodeDef
     graph = trace_model(model, *xb)
     # Slashes make the nested scopes that TensorBoard folds; numbers tell repeated calls apart.
     names = {n.number: f"{n.name.replace('.', '/')}/{n.kind}_{n.number}" for n in graph.nodes}
     nodes = [
-        NodeDef(
+        node_definition(
             name=names[node.number],
             op=node.kind if node.kind != "function" else node.name,
             input=[names[start] for start, end in graph.edges if end == node.number],
         )
         for node in graph.nodes
     ]
-    return Event(graph_def=GraphDef(node=nodes).SerializeToString())
+    return graph_event(graph_def=definition(node=nodes).SerializeToString())
 
 
 def _settings(learn: Any) -> dict[str, Any]:

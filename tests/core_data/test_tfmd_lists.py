@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torte.data.categories import Categorize
 from torte.data.getters import ColReader
 from torte.data.images import PILImage
-from torte.data.item_store import PackedTexts, hold, item_at
+from torte.data.item_store import PACK_FROM, PackedTexts, hold, item_at
 from torte.data.splitters import RandomSplitter
 from torte.data.tfmd_lists import TfmdLists
 from torte.dispatch import DisplayedTransform, L, Transform
@@ -66,18 +66,28 @@ def test_packed_texts_equal_what_they_were_made_from(items):
 
 def test_packed_paths_are_paths():
     paths = [Path("a/b.png"), Path("ünï/😀.png"), Path("bad\udcff.png")]
-    packed = hold(paths)
-    assert isinstance(packed, PackedTexts)
+    packed = PackedTexts(paths, Path)
     assert list(packed) == paths
     assert all(isinstance(path, Path) for path in packed)
     for index in (3, -4):
-        with pytest.raises(IndexError, match="no such item among 3"):
+        with pytest.raises(IndexError, match="out of range"):
             packed[index]
 
 
-def test_only_like_items_are_packed():
-    for items in (["a", Path("b")], [1, 2], [("a", "b")], [np.str_("a")], []):
-        assert hold(items) is items
+def test_many_like_texts_are_packed():
+    for item in ("a", Path("a")):
+        packed = hold([item] * PACK_FROM)
+        assert isinstance(packed, PackedTexts)
+        assert packed[-1] == item
+        assert hold(packed) is packed
+        few = [item] * (PACK_FROM - 1)
+        assert hold(few) is few
+    for odd in (Path("b"), 1, ("a", "b"), np.str_("a")):
+        mixed = ["a"] * PACK_FROM + [odd]
+        assert hold(mixed) is mixed
+
+
+def test_what_is_indexed_is_kept_and_what_is_not_becomes_a_list():
     assert hold(x for x in "ab") == ["a", "b"]
     array = np.arange(3)
     assert hold(array) is array

@@ -121,16 +121,15 @@ class TfmdLists(FilteredBase):
         Raises:
             IndexError: There is no such item.
         """
-        if self._index is not None:
-            try:
-                index = self._index.item(index)
-            except IndexError as error:
-                raise IndexError(f"item {index} of {len(self)}") from error
-        elif not 0 <= index < len(self):
-            if not -len(self) <= index < 0:
-                raise IndexError(f"item {index} of {len(self)}")
-            index += len(self)
-        return item_at(self._store, index) if self._has_rows else self._store[index]
+        place = index
+        try:
+            if self._index is not None:
+                place = self._index.item(index)
+            elif index < 0:
+                place = range(len(self))[index]
+            return item_at(self._store, place) if self._has_rows else self._store[place]
+        except IndexError as error:
+            raise IndexError(f"item {index} of {len(self)}") from error
 
     def _shares_items(self, other: "TfmdLists") -> bool:
         return self._store is other._store and self._index is other._index

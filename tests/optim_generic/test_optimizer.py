@@ -470,6 +470,25 @@ def test_a_parameter_that_changes_dtype_or_memory_is_followed():
     assert model[0].weight.isfinite().all()
 
 
+@pytest.mark.parametrize("engine", ["auto", "loop", "foreach", "compiled"])
+def test_states_that_are_replaced_are_followed(engine):
+    model = model_of(3, 2)
+    opt = optim.Adam(model.parameters(), lr=0.1)
+    opt.engine = engine
+    one_step(opt)
+    for parameter, state in list(opt.state.items()):
+        opt.state[parameter] = {
+            k: torch.zeros_like(v) if isinstance(v, torch.Tensor) else 0 for k, v in state.items()
+        }
+    one_step(opt)
+    fresh = model_of(3, 2)
+    other = optim.Adam(fresh.parameters(), lr=0.1)
+    one_step(other)
+    for mine, its in zip(model.parameters(), fresh.parameters(), strict=True):
+        for key, value in other.state[its].items():
+            torch.testing.assert_close(opt.state[mine][key], value)
+
+
 def test_an_expanded_gradient_is_spread_out():
     for engine in ("loop", "foreach", "compiled", "fused"):
         weight = nn.Parameter(torch.ones(3, 4))

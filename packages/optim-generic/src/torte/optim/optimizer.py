@@ -204,7 +204,7 @@ class Optimizer(GroupedOptimizer):
         cohorts, gradients = self._cohorts, None
         if cohorts is not None:
             gradients = [cohort.gradients() for cohort in cohorts]
-            if None in gradients or any(parameter.grad is not None for parameter in self._idle):
+            if None in gradients or not self._stand(cohorts):
                 cohorts = None
         if cohorts is None:
             cohorts = self._make_cohorts()
@@ -220,6 +220,14 @@ class Optimizer(GroupedOptimizer):
             for _, _, values in prepared:
                 values.update(totals)
         return prepared
+
+    def _stand(self, cohorts: list[Cohort]) -> bool:
+        """Whether idle parameters are still idle, and the states those that the cohorts hold."""
+        state = self.state
+        if any(parameter.grad is not None for parameter in self._idle):
+            return False
+        # Who replaces states (moving them to a device, say) replaces them all: one tells.
+        return all(state.get(cohort.parameters[0]) is cohort.states[0] for cohort in cohorts)
 
     def _values(self, cohort: Cohort) -> dict[str, Any]:
         """Hypers, number-valued state and flags of a cohort by name."""

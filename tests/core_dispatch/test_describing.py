@@ -234,7 +234,6 @@ def test_partials_getters_and_class_methods():
     assert through_json(operator.itemgetter(1))("ab") == "b"
     assert through_json(operator.itemgetter(1, 0))("ab") == ("b", "a")
     assert through_json(operator.attrgetter("real"))(3) == 3
-    assert through_json(operator.methodcaller("split", ","))("a,b") == ["a", "b"]
     assert through_json(Image.open)("p").path == "p"
 
 
@@ -361,3 +360,22 @@ def test_arguments_that_can_only_be_passed_by_position():
     assert (again.a, again.b, again.rest) == (1, 2, ())
     again = through_json(Ordered(1, 2, 3, 4, 5, d=6))
     assert (again.a, again.b, again.c, again.rest, again.d) == (1, 2, 3, (4, 5), 6)
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"$attrgetter": ["__class__.__init__.__globals__"]},
+        {"$attrgetter": ["real", "a._b"]},
+        {"$methodcaller": ["unlink"]},
+    ],
+)
+def test_forged_descriptions_reach_no_further_than_an_item(forged):
+    with pytest.raises(StateError, match=r"private attributes|marks nothing"):
+        rebuild({"name": "value", "config": {"value": forged}})
+
+
+def test_forged_attributes_are_refused():
+    forged = describe(Transform(plus_one)) | {"attributes": {"_tables": 3}}
+    with pytest.raises(StateError, match="may set split_idx, order, not '_tables'"):
+        rebuild(forged)

@@ -35,7 +35,7 @@ __all__ = ["describe", "kept_arguments", "undescribable"]
 
 JSON = Any
 _MISSING: Any = object()
-_GETTERS = (operator.itemgetter, operator.attrgetter, operator.methodcaller)
+_GETTERS = (operator.itemgetter, operator.attrgetter)
 
 
 class _Describer:

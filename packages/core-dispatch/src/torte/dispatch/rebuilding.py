@@ -14,6 +14,7 @@ from torte.dispatch.registry import entry_of
 __all__ = ["rebuild"]
 
 JSON = Any
+CHANGEABLE = ("split_idx", "order")
 _FLOATS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
@@ -37,6 +38,8 @@ def _object(description: Mapping[str, JSON]) -> Any:
         error.add_note(f"while rebuilding {description['name']}")
         raise
     for name, value in (description.get("attributes") or {}).items():
+        if name not in CHANGEABLE:
+            raise StateError(f"a description may set {', '.join(CHANGEABLE)}, not {name!r}")
         setattr(made, name, _value(value))
     return made
 
@@ -55,13 +58,23 @@ def _constructor(parts: list[Any]) -> Any:
     return found
 
 
+def _attrgetter(names: list[str]) -> Any:
+    """Look attributes up, but none that would lead from an item to the interpreter behind it.
+
+    A forged description could otherwise go by way of `__class__` and `__globals__` to any function
+    that is loaded. `operator.methodcaller`, which would call what it finds, is read in no form.
+    """
+    if any(part.startswith("_") for name in names for part in name.split(".")):
+        raise StateError(f"private attributes are not looked up for a description: {names}")
+    return operator.attrgetter(*names)
+
+
 _READERS: dict[str, Callable[[Any], Any]] = {
     "$L": L,
-    "$attrgetter": lambda names: operator.attrgetter(*names),
+    "$attrgetter": _attrgetter,
     "$constructor": _constructor,
     "$frozenset": frozenset,
     "$itemgetter": lambda indices: operator.itemgetter(*indices),
-    "$methodcaller": lambda parts: operator.methodcaller(*parts),
     "$partial": _partial,
     "$range": lambda bounds: range(*bounds),
     "$set": set,

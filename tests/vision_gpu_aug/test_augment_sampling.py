@@ -257,3 +257,12 @@ def test_a_frame_of_one_pixel_is_sampled():
     images = torch.rand(2, 3, 1, 1)
     found = Augment(Rotate(p=1, draw=30.0), Zoom(p=1, draw=1.3))(images)
     torch.testing.assert_close(found, images)
+
+
+def test_conventions_that_differ_still_share_one_sampling():
+    images = torch.rand(2, 3, 16, 16)
+    mixed = [Rotate(align_corners=False), RandomResizedCropGPU(12), Zoom(align_corners=True)]
+    assert Augment(*mixed).plan(images).samplings == 1
+    apart = [Rotate(pad_mode="zeros"), Zoom(pad_mode="border")]
+    assert Augment(*apart).plan(images).samplings == 2
+    assert Augment(Rotate(mode="bicubic"), Zoom()).plan(images).samplings == 2

@@ -62,13 +62,16 @@ class Sampling(NamedTuple):
     align_corners: bool | None = None
 
     def agreed(self, other: "Sampling") -> "Sampling | None":
-        """The sampling that suits both, or None."""
-        fields = []
-        for mine, theirs in zip(self, other, strict=True):
-            if mine != theirs and None not in (mine, theirs):
-                return None
-            fields.append(theirs if mine is None else mine)
-        return Sampling(*fields)
+        """The sampling that suits both, or None.
+
+        Where they differ in `align_corners` alone, the first one's mirrors are taken: half a pixel
+        at the edge is not worth a second interpolation.
+        """
+        padding = self.pad_mode or other.pad_mode
+        if self.mode != other.mode or (other.pad_mode or padding) != padding:
+            return None
+        corners = other.align_corners if self.align_corners is None else self.align_corners
+        return Sampling(self.mode, padding, corners)
 
     @property
     def padding(self) -> str:

@@ -1,3 +1,4 @@
+# ruff: noqa: INP001 - a script, not a package
 """Make the three small real samples that ship inside torte.data.
 
 usage: python packages/core-data/scripts/make_samples.py SOURCE [DESTINATION]

@@ -20,7 +20,6 @@ from torte.dispatch import L
 
 __all__ = [
     "PACK_FROM",
-    "Items",
     "PackedTexts",
     "as_index",
     "has_rows",

@@ -21,6 +21,9 @@ class FilteredBase:
 
     dl_type: type | None = None
 
+    def __len__(self) -> int:
+        raise NotImplementedError
+
     @property
     def splits(self) -> Sequence[Any]:
         """The index array of each subset."""

@@ -623,3 +623,10 @@ def test_modules_that_are_metrics_run_without_gradients():
     metric.accumulate(batch_of(torch.ones(2, requires_grad=True), torch.zeros(2)))
     assert float(metric.value) == 1.0
     assert metric.name == "Distance"
+
+
+def test_calling_a_metric_leaves_a_phase_under_way_alone():
+    metric = M.AccumMetric(lambda p, t: (p - t).abs().max())
+    metric.accumulate(batch_of(torch.tensor([3.0]), torch.tensor([0.0])))
+    assert metric(torch.tensor([9.0]), torch.tensor([0.0])).item() == 9
+    assert metric.value.item() == 3

@@ -6,6 +6,7 @@ booleans after a threshold) and stays on the device; it is moved and computed wi
 
 from __future__ import annotations
 
+import copy
 import importlib
 from collections.abc import Callable, Sequence
 from enum import StrEnum
@@ -117,12 +118,11 @@ class AccumMetric(Metric):
 
     def __call__(self, preds: Tensor, targs: Tensor) -> Any:
         """Compute the metric of predictions and targets directly."""
-        self.reset()
-        self._keep(plain(preds), plain(targs))
-        try:
-            return self.value
-        finally:
-            self.reset()
+        # On a copy, so that a phase under way keeps what it has.
+        alone = copy.copy(self)
+        alone.reset()
+        alone._keep(plain(preds), plain(targs))
+        return alone.value
 
     @property
     def value(self) -> Any:

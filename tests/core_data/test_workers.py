@@ -296,6 +296,20 @@ def test_an_abandoned_pass_leaves_nothing_behind(kind):
     assert loader.epoch == 1
 
 
+def test_threads_that_wait_to_read_are_let_go():
+    for _ in range(20):
+        loader = DataLoader(
+            CountsUp(10**6), bs=2, num_workers=8, worker_kind="threads", prefetch_factor=4
+        )
+        running = iter(loader)
+        next(running)
+        running.close()
+    for thread in threading.enumerate():
+        if thread.name.startswith("torte-loader"):
+            thread.join(10)
+            assert not thread.is_alive()
+
+
 @pytest.mark.parametrize("kind", ["fork", "threads"])
 def test_passes_at_the_same_time(kind):
     loader = DataLoader(range(12), bs=4, num_workers=2, worker_kind=kind)

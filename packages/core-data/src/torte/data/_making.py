@@ -163,6 +163,13 @@ class BatchMaker:
         self.portable = portable
         self.streams: dict[int, Stream] = {}
         self.turn = threading.Condition()
+        self.is_closed = False
+
+    def close(self) -> None:
+        """Let threads that wait for their turn to read go: nobody asks for their batches."""
+        with self.turn:
+            self.is_closed = True
+            self.turn.notify_all()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "streams": {}, "turn": None}
@@ -290,7 +297,10 @@ class BatchMaker:
             if stream is None:
                 self.streams.clear()  # a worker works on one pass at a time
                 stream = self.streams[task.run] = Stream(self, task)
-            self.turn.wait_for(lambda: stream.is_turn_of(task.number))
+            self.turn.wait_for(lambda: self.is_closed or stream.is_turn_of(task.number))
+            if self.is_closed:
+                made.ended = True
+                return
             try:
                 if self.makes_batches_singly:
                     samples = stream.block(task, made)

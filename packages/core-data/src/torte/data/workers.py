@@ -108,6 +108,7 @@ def _run_threads(loader: Any, tasks: Iterable[Task]) -> Iterator[Made]:
                 waiting.append(pool.submit(maker, task))
             yield made
     finally:
+        maker.close()
         for future in waiting:
             future.cancel()
         pool.shutdown(wait=False, cancel_futures=True)

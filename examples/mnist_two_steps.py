@@ -23,7 +23,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torchvision import datasets, transforms
-
 from torte.data import DataLoaders, URLs, untar_data
 from torte.learner import CudaCallback, Learner, accuracy
 from torte.optim import Adam

@@ -122,6 +122,15 @@ def test_plot():
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["valley"]
 
 
+def test_plot_again():
+    learn = line_learner()
+    with pytest.raises(ValueError, match=r"call learn\.lr_find first"):
+        learn.recorder.plot_lr_find()
+    learn.lr_find(show_plot=False)
+    line = learn.recorder.plot_lr_find(skip_end=3).get_lines()[0]
+    assert list(line.get_ydata()) == learn.last_search.losses[:-3]
+
+
 def test_stops_when_the_loss_diverges():
     learn = line_learner()
     learn.lr_find(1e-3, 1e6, num_it=100, show_plot=False)

@@ -18,6 +18,7 @@ Events that are not overridden cost nothing: the Learner keeps, for each event, 
 methods that are there, and makes it anew only when the callbacks change.
 """
 
+import functools
 import re
 import warnings
 from collections.abc import Callable, Sequence
@@ -43,6 +44,7 @@ class ShadowedFieldWarning(UserWarning):
     """A callback set an attribute of its own that hides the learner's field of the same name."""
 
 
+@functools.cache
 def callback_name(cls: type) -> str:
     """Return the attribute name of a callback class: snake case, less a final "Callback".
 

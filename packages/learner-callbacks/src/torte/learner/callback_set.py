@@ -59,6 +59,8 @@ class CallbackSet:
             CallbackCycleError: If `run_before` and `run_after` contradict each other.
         """
         added = as_callbacks(cbs)
+        if not added:
+            return self
         self._check_names(added)
         self._hold([*self.cbs, *added])
         for callback in added:
@@ -99,6 +101,9 @@ class CallbackSet:
     def removed_cbs(self, cbs: Callbacks) -> Iterator[Any]:
         """Do without some callbacks within the block; they come back to their old places."""
         before, gone = list(self.cbs), self._grab(cbs)
+        if not gone:
+            yield self
+            return
         self.remove_cbs(gone)
         try:
             yield self

@@ -1,5 +1,6 @@
 """In which order callbacks run, and which of their methods belong to which event."""
 
+import functools
 import heapq
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -31,12 +32,15 @@ def _followers(callbacks: Sequence[Callback]) -> list[set[int]]:
     """For each callback, the positions of those that must come after it."""
     followers: list[set[int]] = [set() for _ in callbacks]
     for here, callback in enumerate(callbacks):
+        before, after = _targets(callback.run_before), _targets(callback.run_after)
+        if not before and not after:
+            continue
         for there, other in enumerate(callbacks):
             if here == there:
                 continue
-            if any(_meant(other, target) for target in _targets(callback.run_before)):
+            if any(_meant(other, target) for target in before):
                 followers[here].add(there)
-            if any(_meant(other, target) for target in _targets(callback.run_after)):
+            if any(_meant(other, target) for target in after):
                 followers[there].add(here)
     return followers
 
@@ -86,26 +90,27 @@ def _describe_cycle(
     )
 
 
+@functools.cache
+def _overridden(cls: type[Callback]) -> tuple[str, ...]:
+    """The events that a class of callbacks defines."""
+    if cls.__call__ is not Callback.__call__:
+        return tuple(Event)
+    return tuple(e for e in Event if getattr(cls, e) is not getattr(Callback, e))
+
+
 def bind_events(
     callbacks: Sequence[Callback],
 ) -> dict[str, list[tuple[Callback, Callable[[], Any]]]]:
     """Return, for each event, the callbacks that define it with the method to call, in order."""
-    return {
-        event.value: [
-            (callback, method)
-            for callback in callbacks
-            if (method := _bound_method(callback, event.value)) is not None
-        ]
-        for event in Event
-    }
+    bound: dict[str, list[tuple[Callback, Callable[[], Any]]]] = {e.value: [] for e in Event}
+    for callback in callbacks:
+        own = vars(callback).keys() & bound.keys()
+        for event in {*_overridden(type(callback)), *own}:
+            bound[event].append((callback, _method(callback, event)))
+    return bound
 
 
-def _bound_method(callback: Callback, event: str) -> Callable[[], Any] | None:
+def _method(callback: Callback, event: str) -> Callable[[], Any]:
     if type(callback).__call__ is not Callback.__call__:
         return partial(callback, event)
-    own = callback.__dict__.get(event)
-    if own is not None:
-        return own
-    if getattr(type(callback), event) is getattr(Callback, event):
-        return None
     return getattr(callback, event)

@@ -239,6 +239,24 @@ class Recorder(Callback):
 
         return plot_losses(self, skip_start, with_valid, log, show_epochs, ax)
 
+    def plot_lr_find(self, skip_end: int = 5, ax: Any = None) -> Any:
+        """Draw what the learner's last `lr_find` saw, which is kept as `learn.last_search`.
+
+        Args:
+            skip_end: How many points to leave out at the end.
+            ax: Matplotlib axes; new ones by default.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ValueError: If there was no search.
+        """
+        search = self.learn.last_search
+        if search is None:
+            raise ValueError("there was no learning-rate search to draw: call learn.lr_find first")
+        return search.plot(skip_end, ax)
+
     def plot_sched(self, keys: Any = None, figsize: tuple[float, float] | None = None) -> Any:
         """Draw the scheduled hyper-parameters by batch; `keys` chooses some. Returns the figure."""
         from torte.learner.plots import plot_schedules

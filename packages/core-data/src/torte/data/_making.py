@@ -6,19 +6,15 @@ with its own key in force, so neither order nor place of the work shows in the r
 """
 
 import contextlib
-import pickle
 import reprlib
 import threading
-import traceback
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from torch.utils.data import _utils as torch_workers
-from torch.utils.data import get_worker_info
 
-from torte.data.devices import pinned
-from torte.data.errors import ItemError, SkipItemException
+from torte.data._streams import Stream
+from torte.data._tasks import ItemFailure, Made, Problem, Task, current_source
+from torte.data.errors import SkipItemException
 from torte.data.seeding import (
     GlobalSeeds,
     draw_for,
@@ -29,119 +25,7 @@ from torte.data.seeding import (
     seed_globals,
 )
 
-__all__ = ["BatchMaker", "Made", "Problem", "Task", "current_source"]
-
-
-class Task(NamedTuple):
-    """One batch to make.
-
-    Attributes:
-        run: Which pass of the loader it belongs to.
-        epoch: The number that the pass's randomness derives from.
-        number: The batch's place in the pass.
-        samples: The samples: an array of indices or a list of anything; of an iterable dataset
-            `None`.
-        size: How many samples there are, at most.
-        first: The place in the pass of the first sample.
-        start: The number of the first task of the pass that is asked for.
-        repetition: How often each sample came before in this pass; `None` if none did.
-    """
-
-    run: int
-    epoch: int
-    number: int
-    samples: Any
-    size: int
-    first: int
-    start: int = 0
-    repetition: np.ndarray | None = None
-
-
-class Problem(NamedTuple):
-    """An exception on its way from where it happened to the consumer."""
-
-    error: Exception
-    index: Any = None
-    item: str | None = None
-    dataset: str | None = None
-
-    def exception(self) -> Exception:
-        """What to raise: the error itself, or an `ItemError` that it is the cause of."""
-        if self.dataset is None:
-            return self.error
-        shown = "" if self.item is None else f" ({self.item})"
-        reason = " ".join(str(self.error).split())
-        message = (
-            f"item {self.index!r} of {self.dataset}{shown} failed:"
-            f" {type(self.error).__name__}: {reason}"
-        )
-        made = ItemError(message, self.index, self.item)
-        made.__cause__ = self.error
-        return made
-
-    def portable(self) -> "Problem":
-        """The same, of what can be pickled and unpickled, with the traceback as a note."""
-        text = "".join(traceback.format_exception(self.error))
-        error = self.error
-        try:
-            pickle.loads(pickle.dumps(error))
-        except Exception:  # noqa: BLE001 - whatever an exception class does when it is pickled
-            error = RuntimeError(f"{type(error).__module__}.{type(error).__qualname__}: {error}")
-        error.__traceback__ = None
-        error.add_note(f"In a worker process:\n{text}")
-        return self._replace(error=error)
-
-
-class Made:
-    """What came of a task.
-
-    Attributes:
-        batch: The batch; `None` if no sample was left for it.
-        keys: int64 array, the keys of the batch's samples.
-        count: How many samples the batch holds.
-        number: The task's number.
-        failures: The samples left out because they failed.
-        problem: What to raise instead of going on.
-        ended: The stream of samples ended, at this worker if there is more than one stream.
-        streams: How many such streams there are.
-    """
-
-    __slots__ = ("batch", "count", "ended", "failures", "keys", "number", "problem", "streams")
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.batch: Any = None
-        self.count = 0
-        self.keys = np.empty(0, dtype=np.int64)
-        self.failures: list[Problem] = []
-        self.problem: Problem | None = None
-        self.ended = False
-        self.streams = 1
-
-    def __getstate__(self) -> tuple[Any, ...]:
-        return tuple(getattr(self, name) for name in self.__slots__)
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        for name, value in zip(self.__slots__, state, strict=True):
-            setattr(self, name, value)
-
-    def pin_memory(self, device: Any = None) -> "Made":
-        """Called by torch's pinning thread."""
-        self.batch = pinned(self.batch)
-        return self
-
-
-class _Source(threading.local):
-    """The raw items of the batch that is being made on this thread."""
-
-    items: Iterator[Any] | None = None
-
-
-current_source = _Source()
-
-
-class _EndOfStreamError(Exception):
-    """An item's maker said that there is no more."""
+__all__ = ["BatchMaker"]
 
 
 class BatchMaker:
@@ -190,7 +74,7 @@ class BatchMaker:
                 else:
                     self._make_from_stream(made, task)
         except Exception as error:  # noqa: BLE001 - raised again by the consumer
-            made.problem = error.args[0] if isinstance(error, _ItemFailure) else Problem(error)
+            made.problem = error.args[0] if isinstance(error, ItemFailure) else Problem(error)
             made.batch = None
         if self.portable:
             made.failures = [failure.portable() for failure in made.failures]
@@ -261,7 +145,7 @@ class BatchMaker:
                     break
                 problem = self._problem(task, place, samples[place], error)
                 if not self.loader.skip_failures:
-                    raise _ItemFailure(problem) from error
+                    raise ItemFailure(problem) from error
                 made.failures.append(problem)
                 continue
             if item is not None:
@@ -322,10 +206,6 @@ class BatchMaker:
             current_source.items = outer
 
 
-class _ItemFailure(Exception):  # noqa: N818 - carries a Problem out of nested calls
-    """An item failed and that is to stop the pass."""
-
-
 def _text_of(dataset: Any, sample: Any) -> str | None:
     """A short text of the raw item that a sample stands for, if it is easily had."""
     if sample is None or dataset is None:
@@ -344,147 +224,3 @@ def _text_of(dataset: Any, sample: Any) -> str | None:
         return None
     text = " ".join(repr(raw).split())
     return text if len(text) <= 200 else f"{text[:197]}..."
-
-
-class Stream:
-    """What one worker reads of a dataset that has no indices, or of a stream of batches.
-
-    With several worker processes each has the whole stream. It takes every `count`-th block of a
-    batch's size and passes over the others, so that the batches are the same for any number of
-    workers; unless the dataset itself asks torch's `get_worker_info()` which part is its own.
-    """
-
-    def __init__(self, maker: BatchMaker, task: Task) -> None:
-        info = get_worker_info()
-        self.maker, self.loader = maker, maker.loader
-        self.place, self.count = (0, 1) if info is None else (info.id, info.num_workers)
-        self.turn = task.start
-        self.read = 0
-        self.is_split = False
-        self.is_over = False
-        self.samples = task.samples
-        self.task = task
-        self.iterator: Iterator[Any] | None = None
-        self.batches: Iterator[Any] | None = None
-        self.raw: Iterator[Any] | None = None
-
-    def is_turn_of(self, number: int) -> bool:
-        """Whether all earlier tasks of this stream have read what is theirs (threads may race)."""
-        return self.maker.portable or number <= self.turn
-
-    def done_with(self, number: int) -> None:
-        """The next task may read."""
-        self.turn = max(self.turn, number + 1)
-
-    def block(self, task: Task, made: Made) -> list[Any] | None:
-        """The raw items of a task; `None` at the end."""
-        if self.loader.dataset is None:
-            return [None] * task.size
-        block: list[Any] = []
-        while len(block) < task.size and not self.is_over:
-            try:
-                found = self._next()
-            except _ItemFailure as failure:
-                if not self.loader.skip_failures:
-                    raise
-                made.failures.append(failure.args[0])
-                continue
-            finally:
-                self.read += 1
-            if not self.is_over and (self.is_split or self.read > task.first):
-                block.append(found)
-        short = len(block) < task.size
-        if not block or (short and self.loader.drop_last and self.loader.bs is not None):
-            return None
-        return block
-
-    def _next(self) -> Any:
-        """The next raw item of the dataset."""
-        try:
-            if self.iterator is None:
-                self.iterator, first = self._start()
-                return first
-            return next(self.iterator)
-        except StopIteration:
-            self.is_over = True
-            return None
-        except Exception as error:
-            name = type(self.loader.dataset).__name__
-            raise _ItemFailure(Problem(error, self.read, None, name)) from error
-
-    def _start(self) -> tuple[Iterator[Any], Any]:
-        """The dataset's iterator and its first item; notes whether it takes its own part only."""
-        info = get_worker_info()
-        if info is None or not self.loader.split_stream:
-            self.is_split = info is not None
-            iterator = iter(self.loader.dataset)
-            return iterator, next(iterator)
-        asked = _WatchedInfo(info)
-        torch_workers.worker._worker_info = asked
-        try:
-            iterator = iter(self.loader.dataset)
-            return iterator, next(iterator)
-        finally:
-            torch_workers.worker._worker_info = info
-            self.is_split = asked.was_asked
-
-    # -- the loader makes a stream of batches of a stream of samples -------------------------------
-
-    def next_batch(self, made: Made, task: Task) -> None:
-        """Let the loader's own `create_batches` go on to its next batch."""
-        made.streams, made.ended = self.count, True
-        if self.batches is None:
-            self.raw = self._raw()
-            self.batches = iter(self.loader.create_batches(self._own_samples()))
-        outer, current_source.items = current_source.items, self.raw
-        try:
-            made.batch = next(self.batches)
-        except StopIteration:
-            return
-        finally:
-            current_source.items = outer
-        made.ended = False
-        made.count = self.loader.bs or 1
-        made.keys = sample_keys(self.loader.seed, task.epoch, np.arange(task.first, task.first + 1))
-
-    def _own_samples(self) -> Iterator[Any]:
-        """This worker's samples, each with its key in force from when it is handed out."""
-        size = self.loader.bs or 1
-        for place, sample in enumerate(self._all_samples()):
-            if (place // size) % self.count != self.place:
-                continue
-            index = sample if isinstance(sample, int) else place
-            keys = sample_keys(self.loader.seed, self.task.epoch, np.array([index]))
-            self.maker._begin(int(keys[0]))
-            yield sample
-
-    def _all_samples(self) -> Iterator[Any]:
-        samples = self.samples
-        return iter(samples.tolist() if isinstance(samples, np.ndarray) else samples)
-
-    def _raw(self) -> Iterator[Any]:
-        """Raw items of an iterable dataset, this worker's blocks of them."""
-        if self.loader.indexed or self.loader.dataset is None:
-            return
-        size = self.loader.bs or 1
-        place = 0
-        while True:
-            found = self._next()
-            if self.is_over:
-                return
-            if self.is_split or (place // size) % self.count == self.place:
-                yield found
-            place += 1
-
-
-class _WatchedInfo:
-    """Torch's account of a worker that remembers whether it was looked at."""
-
-    def __init__(self, info: Any) -> None:
-        self._info = info
-        self.was_asked = False
-
-    def __getattr__(self, name: str) -> Any:
-        if name in ("id", "num_workers"):
-            self.was_asked = True
-        return getattr(self._info, name)

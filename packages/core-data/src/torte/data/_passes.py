@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
-from torte.data._making import BatchMaker, Made, Problem
+from torte.data._making import BatchMaker
 from torte.data._peeking import Replayable
 from torte.data._plan import pass_tasks
+from torte.data._tasks import Made, Problem
 from torte.data.devices import moved_ahead, pinned, to_device
 from torte.data.errors import LoaderError
 from torte.data.seeding import GlobalSeeds, drawing_batch

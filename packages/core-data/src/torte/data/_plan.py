@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from torte.data._making import Task
+from torte.data._tasks import Task
 from torte.data.seeding import GlobalSeeds, mix, sample_keys, seed_globals
 
 __all__ = ["all_indices", "pass_tasks", "plan_samples", "shuffled"]

@@ -36,10 +36,10 @@ import torch
 from torch.utils.data import IterableDataset, Subset
 
 from torte.data._copying import CopiedLoader
-from torte.data._making import current_source
 from torte.data._passes import IteratedLoader, SkippedItemsWarning
 from torte.data._peeking import Replayable
 from torte.data._plan import all_indices, shuffled
+from torte.data._tasks import current_source
 from torte.data._travel import check_travel
 from torte.data.collation import collate, convert
 from torte.data.errors import LoaderError, SkipItemException

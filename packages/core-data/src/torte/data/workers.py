@@ -24,7 +24,8 @@ from typing import Any
 import torch
 import torch.utils.data
 
-from torte.data._making import BatchMaker, Made, Task
+from torte.data._making import BatchMaker
+from torte.data._tasks import Made, Task
 from torte.data.errors import LoaderError, WorkerError
 
 __all__ = ["WORKER_KINDS", "auto_workers", "run_tasks", "usable_cpus", "worker_kind"]

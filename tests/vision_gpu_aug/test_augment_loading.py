@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-
 from torte.data.data_block import DataBlock
 from torte.data.numeric import Normalize
 from torte.data.splitters import RandomSplitter

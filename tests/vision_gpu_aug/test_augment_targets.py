@@ -42,6 +42,7 @@ GEOMETRIC = {
     "trivial": lambda: TrivialAugment(**ZEROS),
     "randaugment": lambda: RandAugment(**ZEROS),
 }
+PURE = [name for name in GEOMETRIC if name not in ("trivial", "randaugment")]  # colours stay
 every_transform = pytest.mark.parametrize("make", GEOMETRIC.values(), ids=GEOMETRIC)
 
 
@@ -80,7 +81,7 @@ def test_points_are_where_the_image_shows_them(make):
 
 
 @given(
-    st.lists(st.sampled_from(sorted(GEOMETRIC)[:-2]), min_size=2, max_size=4),
+    st.lists(st.sampled_from(PURE), min_size=2, max_size=4),
     st.integers(0, 1000),
 )
 @settings(max_examples=25, deadline=None)

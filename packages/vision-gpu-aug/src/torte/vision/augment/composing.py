@@ -106,6 +106,7 @@ class Augment(ItemTransform):
         self.dtype, self.channels_last = dtype, channels_last
         self.outside, self.min_visible, self.kernels = outside, min_visible, kernels
         self._streams = _streams(self.transforms)
+        self._placed: dict[Any, tuple[Tensor, Tensor, ChannelAffine]] = {}
 
     # -- calling -----------------------------------------------------------------------------------
 
@@ -207,7 +208,7 @@ class Augment(ItemTransform):
                 for part in [parts] if isinstance(parts, Part) else parts:
                     plan.add(part, transform.sampling)
             elif isinstance(transform, Normalize):
-                plan.add(_standardizing(transform, images), None)
+                plan.add(self._standardizing(transform, images), None)
         return plan
 
     def _draw(self, images: Tensor, keys: Tensor | None, seed: int | None) -> dict[int, Drawn]:
@@ -228,6 +229,20 @@ class Augment(ItemTransform):
             rows = own[1 : 1 + transform.draws]
             drawn[index] = Drawn(rows, own[0] < transform.p, stream, images)
         return drawn
+
+    def _standardizing(self, transform: Normalize, images: Tensor) -> ChannelAffine:
+        """`Normalize` as an affine map on the device of the images, kept for the next batch."""
+        mean, std = _statistics(transform, images.shape[1])
+        key = (id(mean), id(std), images.device)
+        if key not in self._placed:
+            affine = channel_affine(1 / std, -mean / std, images)
+            if torch.compiler.is_compiling():
+                return affine
+            self._placed[key] = (mean, std, affine)  # with the tensors, so that ids stay theirs
+        return self._placed[key][2]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_placed": {}}
 
     # -- fusing ------------------------------------------------------------------------------------
 
@@ -318,14 +333,12 @@ def _input_scale(images: Tensor, transforms: Sequence[Any]) -> float:
     return next((1 / t.div for t in transforms if isinstance(t, IntToFloatTensor)), 1 / 255)
 
 
-def _standardizing(transform: Normalize, images: Tensor) -> ChannelAffine:
+def _statistics(transform: Normalize, channels: int) -> tuple[Tensor, Tensor]:
     mean, std = transform.mean, transform.std
     if mean is None or std is None:
         raise ValueError(
             "Normalize has no statistics: use Normalize.from_stats or let a loader set it up"
         )
-    if mean.numel() not in (1, images.shape[1]):
-        raise ValueError(
-            f"Normalize has {mean.numel()} means for images of {images.shape[1]} channels"
-        )
-    return channel_affine(1 / std, -mean / std, images)
+    if mean.numel() not in (1, channels):
+        raise ValueError(f"Normalize has {mean.numel()} means for images of {channels} channels")
+    return mean, std

@@ -79,3 +79,11 @@ def test_importing_a_layer_loads_nothing_heavy(layer: str) -> None:
     )  # fmt: skip
     unavoidable = set() if layer in {"dispatch", "optim"} else set(baseline.stdout.split())
     assert not (HEAVY[layer] & loaded) - unavoidable
+
+
+def test_the_augmentation_engine_comes_without_the_learner() -> None:
+    script = "import sys, torte.vision.augment; print('torte.learner' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "False"

@@ -40,6 +40,9 @@ def test_quickstart_trains_shows_exports_and_predicts(tmp_path):
     assert re.fullmatch(r"\d\d:\d\d", time)
     assert re.search(r"^[a-z-]+ predicted as [a-z-]+, probability [01]\.\d\d$", run.stdout, re.M)
     outputs = tmp_path / "outputs"
+    # A process that knows the learner layer alone can load the file.
+    load = "from torte.learner import load_learner; load_learner('outputs/garments.safetensors')"
+    subprocess.run([sys.executable, "-c", load], cwd=tmp_path, check=True, timeout=600)
     assert {f.name for f in outputs.iterdir()} == {
         "batch.png", "garments.safetensors", "results.png",
     }  # fmt: skip

@@ -169,6 +169,6 @@ def _import_own_layer(name: str) -> None:
     for layer in _LAYERS:
         if name.startswith(f"torte.{layer}."):
             try:
-                importlib.import_module(f"torte.{layer}")
+                importlib.import_module(f"torte.{layer}.all")
             except ModuleNotFoundError:
                 return

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import torte.vision.display  # noqa: F401 - whoever makes batches of images can look at them
 from torte.data.blocks import TransformBlock
 from torte.data.categories import MultiCategorize
 from torte.data.images import PILBase, PILImage, PILMask

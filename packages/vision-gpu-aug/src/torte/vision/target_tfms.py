@@ -9,7 +9,6 @@ from PIL import Image
 
 from torte.data.images import PILMask
 from torte.data.tensors import (
-    TensorBase,
     TensorBBox,
     TensorImageBase,
     TensorMask,
@@ -86,9 +85,13 @@ class AddMaskCodes(DisplayedTransform):
         # Codes often come as an array read from a file.
         self.codes = None if codes is None else [str(code) for code in codes]
 
-    def decodes(self, o: TensorMask) -> TensorBase:
+    def decodes(self, o: TensorMask) -> TensorMask:
         """The mask with its codes."""
-        return o if self.codes is None else TensorMask(o, codes=list(self.codes))
+        if self.codes is None:
+            return o
+        named = o.as_subclass(TensorMask)
+        vars(named).update(codes=list(self.codes))
+        return named
 
 
 @serializable

@@ -20,7 +20,12 @@ __all__ = ["cast", "is_named_tuple", "retain_metadata", "retain_type", "retain_t
 
 T = TypeVar("T")
 
-_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: the class was made by a class statement
+_IMMUTABLE_TYPE, _HEAP_TYPE = 1 << 8, 1 << 9  # Py_TPFLAGS_IMMUTABLETYPE and _HEAPTYPE
+
+
+def _is_python_class(cls: type) -> bool:
+    """Whether a class statement made it: since Python 3.12 some C types lie on the heap too."""
+    return cls.__flags__ & (_HEAP_TYPE | _IMMUTABLE_TYPE) == _HEAP_TYPE
 
 
 def is_named_tuple(cls: type) -> bool:
@@ -34,12 +39,12 @@ def _is_semantic(cls: type) -> bool:
     Built-in classes say how a value is stored, not what it means (`bool`, `datetime`,
     `defaultdict`), and an enumeration has no room for results.
     """
-    return bool(cls.__flags__ & _HEAP_TYPE) and not issubclass(cls, enum.Enum)
+    return _is_python_class(cls) and not issubclass(cls, enum.Enum)
 
 
 def _with_class(value: Any, cls: type) -> bool:
     """Make `value` an instance of `cls` in place, if Python allows it."""
-    if not type(value).__flags__ & _HEAP_TYPE or not issubclass(cls, type(value)):
+    if not _is_python_class(type(value)) or not issubclass(cls, type(value)):
         return False
     try:
         value.__class__ = cls

@@ -55,6 +55,8 @@ class ProgressCallback(Callback):
 
     def _begin(self, part: str) -> None:
         learn = self.learn
+        if not learn.fitting and learn.n_iter == 1:
+            self.clean_up()  # one prediction is made before a bar could be read
         self._begun = time.monotonic()
         epoch = f"epoch {learn.epoch + 1}/{learn.n_epoch} " if learn.fitting else ""
         self._label = epoch + part

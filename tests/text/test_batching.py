@@ -8,7 +8,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torte.data import Datasets
-from torte.text import LMDataLoader, PadChunk, SortedDL, TensorText, pad_chunk, pad_input
+from torte.text import (
+    LMDataLoader,
+    PadChunk,
+    SortedDL,
+    TensorText,
+    pad_chunk,
+    pad_input,
+    pad_input_chunk,
+)
 
 
 def text(*numbers):
@@ -22,7 +30,7 @@ def test_pad_input_fills_up_on_either_side() -> None:
     first = pad_input(samples, pad_idx=9, pad_first=True)
     assert [sample[0].tolist() for sample in first] == [[1, 2, 3], [9, 9, 7]]
     turned = pad_input(samples, pad_idx=9, backwards=True)
-    assert [sample[0].tolist() for sample in turned] == [[3, 2, 1], [9, 9, 7]]
+    assert [sample[0].tolist() for sample in turned] == [[3, 2, 1], [7, 9, 9]]
     both = pad_input([(text(1), text(1, 2)), (text(3, 4), text(5))], pad_fields=[0, 1], pad_idx=0)
     assert [[part.tolist() for part in sample] for sample in both] == [
         [[1, 0], [1, 2]],
@@ -101,3 +109,14 @@ def test_texts_are_joined_in_a_new_order_each_pass() -> None:
     assert not torch.equal(first, second)
     again = LMDataLoader(corpus([10] * 20), bs=2, seq_len=11, shuffle=True, seed=5)
     assert torch.equal(torch.cat([batch[0] for batch in again], dim=1), first)
+
+
+def test_pad_input_chunk_does_what_its_transform_does() -> None:
+    padded = pad_input_chunk([(text(1, 2, 3, 4, 5), 0), (text(6), 1)], pad_idx=0, seq_len=2)
+    assert [sample[0].tolist() for sample in padded] == [[1, 2, 3, 4, 5], [0, 0, 0, 0, 6]]
+    assert [sample[1] for sample in padded] == [0, 1]
+
+
+def test_a_sorted_loader_takes_the_steps_that_data_blocks_pass() -> None:
+    loader = SortedDL([(text(1, 2),), (text(3, 4),)], bs=2, seq_len=72)
+    assert loader.one_batch()[0].shape == (2, 2)

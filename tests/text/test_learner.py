@@ -1,5 +1,9 @@
 """A language model on real reviews, its encoder in a classifier, and what both say."""
 
+import json
+import pickle
+from pathlib import Path
+
 import pandas as pd
 import pytest
 import torch
@@ -8,6 +12,7 @@ from torte.learner import accuracy, load_learner
 from torte.text import (
     AWD_LSTM,
     TextDataLoaders,
+    Tokenizer,
     WhitespaceTokenizer,
     language_model_learner,
     match_embeds,
@@ -80,6 +85,8 @@ def test_an_encoder_moves_to_a_classifier_with_another_vocabulary(trained, revie
     target = learn.model[0].module.encoder.weight
     assert torch.equal(target[10], source[vocab.index(other[10])])
     torch.testing.assert_close(target[9], source.mean(dim=0))
+    assert not any(p.requires_grad for p in learn.model[0].module.encoder.parameters())
+    assert all(p.requires_grad for p in learn.model[1].parameters())
     with pytest.raises(FileNotFoundError, match=r"no encoder at .*nothing"):
         learn.load_encoder("nothing")
 
@@ -149,3 +156,77 @@ def test_weights_for_another_vocabulary() -> None:
     matched = match_embeds(weights, ["a", "b", "c"], ["c", "new", "a"])
     assert matched["embedding"].tolist() == [[2, 5], [1, 2], [0, 0]]
     assert matched["other"] is weights["other"]
+
+
+def wrapped_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights as ULMFiT's files have them: layers wrapped, weights before dropout beside."""
+    found = {}
+    for name, value in state.items():
+        where, last = name.rsplit(".", 1)
+        if last == "weight_hh_l0":
+            found[f"{name}_raw"] = value
+            found[f"{where}.module.{last}"] = torch.zeros_like(value)
+        else:
+            found[f"{where}.module.{last}" if ".rnns." in name else name] = value
+    return found
+
+
+def test_a_language_model_begins_with_weights_from_files(trained, language, tmp_path) -> None:
+    words = list(language.vocab)
+    other = words[::-1]
+    state = trained.model.state_dict()
+    rows = torch.tensor([words.index(word) for word in other])
+    stored = {k: v[rows] if len(v) == len(words) else v for k, v in wrapped_names(state).items()}
+    (tmp_path / "models").mkdir()
+    torch.save(stored, tmp_path / "models" / "wt.pth")
+    (tmp_path / "models" / "wt_vocab.pkl").write_bytes(pickle.dumps(other))
+    (tmp_path / "models" / "words.json").write_text(json.dumps(other))
+    for vocab in ("wt_vocab", "words"):
+        learn = language_model_learner(
+            language,
+            AWD_LSTM,
+            config=SMALL,
+            path=tmp_path,
+            pretrained=True,
+            pretrained_fnames=["wt", vocab],
+        )
+        for name, value in learn.model.state_dict().items():
+            torch.testing.assert_close(value, state[name], msg=name)
+        assert not learn.model[0].rnns[0].weight_hh_l0.requires_grad
+
+
+def test_weights_that_are_not_there_or_not_right_are_named(language, tmp_path) -> None:
+    with pytest.raises(ValueError, match="needs pretrained_fnames"):
+        language_model_learner(language, AWD_LSTM, config=SMALL, pretrained=True)
+    learn = language_model_learner(language, AWD_LSTM, config=SMALL, pretrained=False)
+    with pytest.raises(FileNotFoundError, match=r"nothing.*\.safetensors or \.pth"):
+        learn.load_pretrained(tmp_path / "nothing", tmp_path / "words")
+    torch.save({"0.encoder.weight": torch.zeros(2, 16)}, tmp_path / "some.pth")
+    (tmp_path / "words.json").write_text('["a", "b"]')
+    with pytest.raises(RuntimeError, match=r"it lacks \['0\.rnns"):
+        learn.load_pretrained(tmp_path / "some", tmp_path / "words")
+    (tmp_path / "evil.pkl").write_bytes(pickle.dumps(Path("a")))
+    with pytest.raises(ValueError, match="list of words, but the file has"):
+        learn.load_pretrained(tmp_path / "some", tmp_path / "evil.pkl")
+
+
+def test_texts_can_be_read_from_the_end(reviews) -> None:
+    def first_text(**kwargs):
+        dls = TextDataLoaders.from_df(
+            reviews, text_col="text", label_col="about", bs=4, seed=1, **kwargs
+        )
+        return dls.train_ds[0][0].tolist()
+
+    assert first_text(backwards=True, tok_tfm=Tokenizer()) == first_text()[::-1]
+
+
+def test_rows_of_a_language_model_are_shown_as_texts(language, trained, capsys) -> None:
+    inputs, targets = language.train.decode_batch(language.one_batch(), max_n=2)[0]
+    assert targets.split(" ")[:-1] == inputs.split(" ")[1:]
+    language.show_batch(max_n=2)
+    trained.show_results(max_n=2)
+    assert str(inputs).split(" ")[0] in capsys.readouterr().out
+
+
+def test_recurrent_models_have_a_momentum_of_their_own(trained) -> None:
+    assert trained.moms == (0.8, 0.7, 0.8)

@@ -38,6 +38,7 @@ from torte.text.rules import DEFAULT_RULES
         (fix_html, "a nbsp; #36;", "a   $"),
         (fix_html, '\\" <unk>', '" xxunk'),
         (fix_html, "quot;  @.@  @-@ ", "' .-"),
+        (fix_html, "a @-@ @.@ b", "a @-@.b"),
         (fix_html, "<br />text\\n", "\ntext\n"),
         (replace_all_caps, "I'M SHOUTING", "xxup i'm xxup shouting"),
         (replace_all_caps, "I'm speaking normally", "I'm speaking normally"),

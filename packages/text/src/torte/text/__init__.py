@@ -1,6 +1,13 @@
 """Text: tokenize, fine-tune a language model, classify."""
 
-from torte.text.batching import PadChunk, PadInput, SortedDL, pad_chunk, pad_input
+from torte.text.batching import (
+    PadChunk,
+    PadInput,
+    SortedDL,
+    pad_chunk,
+    pad_input,
+    pad_input_chunk,
+)
 from torte.text.blocks import TextBlock
 from torte.text.corpus import TokenizedCorpus, Tokenizer, parallel_tokenize, tokenize_texts
 from torte.text.language_loader import LMDataLoader, LMTensorText
@@ -14,15 +21,19 @@ from torte.text.learner import (
 from torte.text.loaders import TextDataLoaders
 from torte.text.models import (
     AWD_LSTM,
+    EmbeddingDropout,
     LinearDecoder,
     PoolingLinearClassifier,
     RNNDropout,
     SentenceEncoder,
     SequentialRNN,
+    WeightDroppedLSTM,
     awd_lstm_clas_config,
     awd_lstm_lm_config,
+    dropout_mask,
     get_language_model,
     get_text_classifier,
+    masked_concat_pool,
 )
 from torte.text.reading import TextReader
 from torte.text.rules import (
@@ -59,7 +70,7 @@ from torte.text.tokenizers import (
     WordTokenizer,
     tokenize1,
 )
-from torte.text.vocabulary import Numericalize, TensorText, make_vocab
+from torte.text.vocabulary import Numericalize, TensorText, make_vocab, reverse_text
 
 __all__ = [
     "AWD_LSTM",
@@ -74,6 +85,7 @@ __all__ = [
     "TK_WREP",
     "UNK",
     "BaseTokenizer",
+    "EmbeddingDropout",
     "HuggingFaceTokenizer",
     "LMDataLoader",
     "LMLearner",
@@ -100,26 +112,31 @@ __all__ = [
     "TokenizeWithRules",
     "TokenizedCorpus",
     "Tokenizer",
+    "WeightDroppedLSTM",
     "WhitespaceTokenizer",
     "WordTokenizer",
     "apply_rules",
     "awd_lstm_clas_config",
     "awd_lstm_lm_config",
+    "dropout_mask",
     "fix_html",
     "get_language_model",
     "get_text_classifier",
     "language_model_learner",
     "lowercase",
     "make_vocab",
+    "masked_concat_pool",
     "match_embeds",
     "pad_chunk",
     "pad_input",
+    "pad_input_chunk",
     "parallel_tokenize",
     "replace_all_caps",
     "replace_maj",
     "replace_rep",
     "replace_space",
     "replace_wrep",
+    "reverse_text",
     "rm_useless_spaces",
     "spec_add_spaces",
     "text_classifier_learner",

@@ -10,7 +10,7 @@ from torch import Tensor
 from torte.data.tfmd_loader import TfmdDL
 from torte.dispatch import ItemTransform, Transform, serializable
 
-__all__ = ["PadChunk", "PadInput", "SortedDL", "pad_chunk", "pad_input"]
+__all__ = ["PadChunk", "PadInput", "SortedDL", "pad_chunk", "pad_input", "pad_input_chunk"]
 
 
 def _fields(samples: Sequence[Any], pad_fields: int | Sequence[int]) -> list[int]:
@@ -35,7 +35,7 @@ def pad_input(
         pad_idx: Number of the padding token.
         pad_fields: Which fields.
         pad_first: Whether padding goes before the text.
-        backwards: Whether to turn texts round (with padding then on the other side).
+        backwards: Whether to turn texts round; padding stays on its side.
     """
     padded = [tuple(sample) for sample in samples]
     for field in _fields(samples, pad_fields):
@@ -43,8 +43,9 @@ def pad_input(
         for place, sample in enumerate(padded):
             text = sample[field]
             room = text.new_full((longest - len(text),), pad_idx)
+            text = text.flip(0) if backwards else text
             text = torch.cat([room, text] if pad_first else [text, room])
-            padded[place] = _with_field(sample, field, text.flip(0) if backwards else text)
+            padded[place] = _with_field(sample, field, text)
     return padded
 
 
@@ -122,6 +123,16 @@ class PadChunk(Transform):
         ]
 
 
+def pad_input_chunk(
+    samples: Sequence[tuple[Any, ...]],
+    pad_idx: int = 1,
+    pad_first: bool = True,
+    seq_len: int = 72,
+) -> list[tuple[Any, ...]]:
+    """Pad the first field of samples in chunks; see `PadChunk`."""
+    return PadChunk(pad_idx, pad_first, seq_len)(list(samples))
+
+
 def _length(sample: Any) -> int:
     """The length of a sample's first field."""
     return len(sample[0] if isinstance(sample, tuple) else sample)
@@ -139,6 +150,7 @@ class SortedDL(TfmdDL):
         dataset: The texts.
         sort_func: The length of a sample; by default that of its first field.
         res: The lengths of all samples, if they are known.
+        seq_len: Accepted for compatibility: padding knows its own; see `PadChunk`.
         **kwargs: For `TfmdDL`.
     """
 
@@ -147,6 +159,7 @@ class SortedDL(TfmdDL):
         dataset: Any,
         sort_func: Callable[[Any], int] | None = None,
         res: Sequence[int] | None = None,
+        seq_len: int | None = None,
         **kwargs: Any,
     ) -> None:
         self.sort_func = sort_func

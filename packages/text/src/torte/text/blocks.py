@@ -9,7 +9,7 @@ from torte.text.batching import PadChunk, SortedDL
 from torte.text.corpus import Tokenizer
 from torte.text.language_loader import LMDataLoader
 from torte.text.reading import TextReader
-from torte.text.vocabulary import Numericalize
+from torte.text.vocabulary import Numericalize, reverse_text
 
 __all__ = ["TextBlock"]
 
@@ -25,6 +25,8 @@ class TextBlock(TransformBlock):
         seq_len: Steps that a model reads at once.
         min_freq: Tokens rarer than this are left out of a vocabulary that is made.
         max_vocab: The most tokens in it.
+        backwards: Whether texts are read from the end.
+        special_toks: Tokens that come first in a vocabulary that is made; by default torte's.
     """
 
     def __init__(
@@ -36,9 +38,12 @@ class TextBlock(TransformBlock):
         min_freq: int = 3,
         max_vocab: int = 60000,
         reader: TextReader | None = None,
+        backwards: bool = False,
+        special_toks: Sequence[str] | None = None,
     ) -> None:
-        numericalize = Numericalize(vocab, min_freq=min_freq, max_vocab=max_vocab)
-        steps = [step for step in (reader, tok_tfm, numericalize) if step is not None]
+        numericalize = Numericalize(vocab, min_freq, max_vocab, special_toks)
+        reverse = reverse_text if backwards else None
+        steps = [s for s in (reader, tok_tfm, numericalize, reverse) if s is not None]
         if is_lm:
             super().__init__(steps, dl_type=LMDataLoader, dls_kwargs={"seq_len": seq_len})
         else:
@@ -55,6 +60,8 @@ class TextBlock(TransformBlock):
         min_freq: int = 3,
         max_vocab: int = 60000,
         mark_fields: bool | None = None,
+        backwards: bool = False,
+        tok_text_col: str = "text",
         **kwargs: Any,
     ) -> "TextBlock":
         """Make a block for texts in a frame.
@@ -67,10 +74,13 @@ class TextBlock(TransformBlock):
             min_freq: See the class.
             max_vocab: See the class.
             mark_fields: Whether columns are marked; by default if there are several.
+            backwards: See the class.
+            tok_text_col: Accepted for compatibility: tokens are not put into the frame.
             **kwargs: For `Tokenizer`: `tok`, `rules`, `n_workers`, `cache_dir`, …
         """
         reader = TextReader(text_cols, mark_fields=mark_fields)
-        return cls(Tokenizer(**kwargs), vocab, is_lm, seq_len, min_freq, max_vocab, reader)
+        tokenizer = Tokenizer(**kwargs)
+        return cls(tokenizer, vocab, is_lm, seq_len, min_freq, max_vocab, reader, backwards)
 
     @classmethod
     def from_folder(
@@ -82,6 +92,7 @@ class TextBlock(TransformBlock):
         min_freq: int = 3,
         max_vocab: int = 60000,
         encoding: str = "utf-8",
+        backwards: bool = False,
         **kwargs: Any,
     ) -> "TextBlock":
         """Make a block for texts in files.
@@ -94,6 +105,7 @@ class TextBlock(TransformBlock):
             min_freq: See the class.
             max_vocab: See the class.
             encoding: Of the files.
+            backwards: See the class.
             **kwargs: For `Tokenizer`.
 
         Raises:
@@ -102,4 +114,5 @@ class TextBlock(TransformBlock):
         if not Path(path).is_dir():
             raise FileNotFoundError(f"there is no folder {str(path)!r} with texts")
         reader = TextReader(encoding=encoding)
-        return cls(Tokenizer(**kwargs), vocab, is_lm, seq_len, min_freq, max_vocab, reader)
+        tokenizer = Tokenizer(**kwargs)
+        return cls(tokenizer, vocab, is_lm, seq_len, min_freq, max_vocab, reader, backwards)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from torte.data._plan import shuffled
 from torte.data.tfmd_loader import TfmdDL
-from torte.dispatch import serializable
+from torte.dispatch import L, serializable
 from torte.text.vocabulary import TensorText
 
 __all__ = ["LMDataLoader", "LMTensorText"]
@@ -77,6 +77,12 @@ class LMDataLoader(TfmdDL):
         inputs = self._stream[: rows * length].view(rows, length)[:, steps]
         targets = self._stream[1 : rows * length + 1].view(rows, length)[:, steps]
         return inputs.as_subclass(TensorText), targets.as_subclass(LMTensorText)
+
+    def _decode_samples(self, b: Any, max_n: int, full: bool = True) -> L[Any]:
+        """Undo the transforms of inputs and targets alike: the dataset has texts alone."""
+        whole = super()._decode_samples
+        parts = [whole((part,), max_n, full) for part in b]
+        return L([tuple(text[0] for text in texts) for texts in zip(*parts, strict=True)])
 
 
 def _numbers(item: Any) -> np.ndarray:

@@ -14,6 +14,7 @@ from torte.dispatch import delegates, serializable
 from torte.learner import CrossEntropyLossFlat, Learner, rnn_cbs
 from torte.learner.callback_set import as_callbacks
 from torte.text.models.building import architecture, get_language_model, get_text_classifier
+from torte.text.pretrained import read_weights, read_words
 from torte.text.rules import PAD, UNK
 
 __all__ = [
@@ -58,6 +59,8 @@ class TextLearner(Learner):
         model: A model of an encoder and a head that returns its scores and the encoder's outputs.
         alpha: Weight of the penalty on activations.
         beta: Weight of the penalty on their changes from step to step.
+        moms: Momentum at the beginning, in the middle and at the end of a cycle, which recurrent
+            models want lower.
         cbs: Callbacks besides those of a recurrent model.
         **kwargs: For `Learner`.
     """
@@ -66,12 +69,14 @@ class TextLearner(Learner):
         self,
         dls: Any,
         model: nn.Module,
-        alpha: float = 0.0,
-        beta: float = 0.0,
+        alpha: float = 2.0,
+        beta: float = 1.0,
+        moms: tuple[float, float, float] = (0.8, 0.7, 0.8),
         cbs: Any = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(dls, model, cbs=[*rnn_cbs(alpha, beta), *as_callbacks(cbs)], **kwargs)
+        callbacks = [*rnn_cbs(alpha, beta), *as_callbacks(cbs)]
+        super().__init__(dls, model, moms=moms, cbs=callbacks, **kwargs)
 
     def _encoder(self) -> nn.Module:
         """Return the encoder, out of what reads whole documents with it."""
@@ -103,7 +108,9 @@ class TextLearner(Learner):
         return path
 
     def load_encoder(self, file: str | Path) -> "TextLearner":
-        """Read an encoder's weights; words that it does not know get the mean of those it knows.
+        """Read an encoder's weights, and freeze all but the head.
+
+        Words that the encoder does not know get the mean of those it knows.
 
         Args:
             file: What `save_encoder` was given.
@@ -123,6 +130,34 @@ class TextLearner(Learner):
         encoder: Any = self._encoder()
         encoder.load_state_dict(matched, strict=False)
         encoder.reset()
+        self.freeze()
+        return self
+
+    def load_pretrained(
+        self, wgts_fname: str | Path, vocab_fname: str | Path, model: nn.Module | None = None
+    ) -> "TextLearner":
+        """Read a language model's weights for another vocabulary, and freeze all but the head.
+
+        Args:
+            wgts_fname: Its weights, a safetensors or PyTorch file.
+            vocab_fname: Its words, a list in a JSON file or in a pickle.
+            model: What gets the weights; by default the learner's model.
+
+        Raises:
+            FileNotFoundError: One of the files is missing.
+            RuntimeError: The weights are another architecture's.
+        """
+        weights = match_embeds(read_weights(wgts_fname), read_words(vocab_fname), self._vocab())
+        model = self.model if model is None else model
+        missing = model.load_state_dict(weights, strict=False)
+        tied = {"0.encoder_dp.emb.weight", "1.decoder.weight"}
+        lacking = set(missing.missing_keys) - tied
+        if lacking or set(missing.unexpected_keys) - tied:
+            raise RuntimeError(
+                f"{wgts_fname} has other weights than the model: it lacks {sorted(lacking)}, "
+                f"and has {sorted(missing.unexpected_keys)} besides"
+            )
+        self.freeze()
         return self
 
     def _encoder_path(self, file: str | Path) -> Path:
@@ -233,6 +268,9 @@ def language_model_learner(
     drop_mult: float = 1.0,
     alpha: float = 2.0,
     beta: float = 1.0,
+    backwards: bool = False,
+    pretrained: bool = False,
+    pretrained_fnames: Sequence[str | Path] | None = None,
     **kwargs: Any,
 ) -> LMLearner:
     """Make a learner of a language model.
@@ -244,13 +282,30 @@ def language_model_learner(
         drop_mult: By which all dropouts are multiplied.
         alpha: Weight of the penalty on activations.
         beta: Weight of the penalty on their changes from step to step.
+        backwards: Whether `dls` turn texts round; it matters to the choice of weights alone.
+        pretrained: Whether to begin with the weights in `pretrained_fnames`, which torte does not
+            download. Without them a model begins at random, unlike fastai's.
+        pretrained_fnames: Names in the models' folder (or paths) of weights and of their words;
+            see `TextLearner.load_pretrained`. Enough by themselves.
         **kwargs: For `Learner`.
+
+    Raises:
+        ValueError: `pretrained` without `pretrained_fnames`.
     """
+    if pretrained and pretrained_fnames is None:
+        raise ValueError(
+            "pretrained=True needs pretrained_fnames=(weights, words): "
+            "torte comes without weights of language models"
+        )
     name = arch if isinstance(arch, str) else arch.__name__
     model = get_language_model(name, len(_words(dls)), dict(config or {}), drop_mult)
     kwargs.setdefault("splitter", _parameters_by(architecture(arch).lm_split))
     kwargs.setdefault("loss_func", CrossEntropyLossFlat())
-    return LMLearner(dls, model, alpha=alpha, beta=beta, **kwargs)
+    learn = LMLearner(dls, model, alpha=alpha, beta=beta, **kwargs)
+    if pretrained_fnames is not None:
+        weights, words = (learn.path / learn.model_dir / name for name in pretrained_fnames)
+        learn.load_pretrained(weights, words)
+    return learn
 
 
 @delegates(Learner.__init__)
@@ -267,6 +322,8 @@ def text_classifier_learner(
     y_range: tuple[float, float] | None = None,
     alpha: float = 2.0,
     beta: float = 1.0,
+    backwards: bool = False,
+    pretrained: bool = False,
     **kwargs: Any,
 ) -> TextLearner:
     """Make a learner of a classifier of documents.
@@ -284,8 +341,18 @@ def text_classifier_learner(
         y_range: Range of the outputs.
         alpha: Weight of the penalty on activations.
         beta: Weight of the penalty on their changes from step to step.
+        backwards: Whether `dls` turn texts round; it matters to the choice of weights alone.
+        pretrained: Not to be had: torte comes without weights of language models.
         **kwargs: For `Learner`.
+
+    Raises:
+        ValueError: `pretrained` is asked for.
     """
+    if pretrained:
+        raise ValueError(
+            "pretrained=True: torte comes without weights of language models; train one with "
+            "language_model_learner, save_encoder, and load_encoder into the classifier"
+        )
     name = arch if isinstance(arch, str) else arch.__name__
     words = _words(dls)
     model = get_text_classifier(

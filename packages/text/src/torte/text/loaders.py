@@ -18,6 +18,8 @@ from torte.data import (
     parent_label,
 )
 from torte.text.blocks import TextBlock
+from torte.text.corpus import Tokenizer
+from torte.text.reading import TextReader
 
 __all__ = ["TextDataLoaders"]
 
@@ -38,6 +40,9 @@ class TextDataLoaders(DataLoaders):
         is_lm: bool = False,
         seq_len: int = 72,
         tok_kwargs: dict[str, Any] | None = None,
+        tok_tfm: Tokenizer | None = None,
+        backwards: bool = False,
+        splitter: Any = None,
         **kwargs: Any,
     ) -> DataLoaders:
         """Make loaders from text files in a folder for each class.
@@ -53,15 +58,21 @@ class TextDataLoaders(DataLoaders):
             is_lm: Whether to make batches for a language model.
             seq_len: Steps that a model reads at once.
             tok_kwargs: For `Tokenizer`.
+            tok_tfm: The tokenizer, where it is made already.
+            backwards: Whether texts are read from the end.
+            splitter: From files to those to train and to validate on; by default by folder.
             **kwargs: For `DataBlock.dataloaders`.
         """
-        splitter = (
+        splitter = splitter or (
             GrandparentSplitter(train_name=train, valid_name=valid)
             if valid_pct is None
             else RandomSplitter(valid_pct, seed=seed)
         )
-        text = TextBlock.from_folder(
-            path, vocab=text_vocab, is_lm=is_lm, seq_len=seq_len, **(tok_kwargs or {})
+        if not Path(path).is_dir():
+            raise FileNotFoundError(f"there is no folder {str(path)!r} with texts")
+        tokenizer = tok_tfm or Tokenizer(**(tok_kwargs or {}))
+        text = TextBlock(
+            tokenizer, text_vocab, is_lm, seq_len, reader=TextReader(), backwards=backwards
         )
         blocks = [text] if is_lm else [text, CategoryBlock(vocab=vocab)]
         folders = [train, valid] if valid_pct is None else None
@@ -89,6 +100,9 @@ class TextDataLoaders(DataLoaders):
         valid_col: int | str | None = None,
         seq_len: int = 72,
         tok_kwargs: dict[str, Any] | None = None,
+        tok_tfm: Tokenizer | None = None,
+        backwards: bool = False,
+        tok_text_col: str = "text",
         **kwargs: Any,
     ) -> DataLoaders:
         """Make loaders from a pandas frame.
@@ -107,12 +121,16 @@ class TextDataLoaders(DataLoaders):
             valid_col: A column that is true where a row is for validation.
             seq_len: Steps that a model reads at once.
             tok_kwargs: For `Tokenizer`.
+            tok_tfm: The tokenizer, where it is made already.
+            backwards: Whether texts are read from the end.
+            tok_text_col: Accepted for compatibility: tokens are not put into the frame.
             **kwargs: For `DataBlock.dataloaders`.
         """
         text_columns = [text_col] if isinstance(text_col, int | str) else list(text_col)
         names = [df.columns[col] if isinstance(col, int) else col for col in text_columns]
-        text = TextBlock.from_df(
-            names, vocab=text_vocab, is_lm=is_lm, seq_len=seq_len, **(tok_kwargs or {})
+        tokenizer = tok_tfm or Tokenizer(**(tok_kwargs or {}))
+        text = TextBlock(
+            tokenizer, text_vocab, is_lm, seq_len, reader=TextReader(names), backwards=backwards
         )
         blocks: list[Any] = [text]
         if not is_lm:

@@ -69,8 +69,6 @@ _LEFTOVERS = {
     "quot;": "'",
     '\\"': '"',
     "<unk>": UNK,
-    " @.@ ": ".",
-    " @-@ ": "-",
     "...": " …",
 }
 _LEFTOVER = re.compile("|".join(re.escape(key) for key in _LEFTOVERS))
@@ -81,7 +79,9 @@ def fix_html(text: str) -> str:
     """Put right what HTML and dataset dumps leave behind: entities, line breaks, WikiText marks."""
     if "<" in text:
         text = _LINE_BREAK.sub("\n", text)
-    return html.unescape(_LEFTOVER.sub(lambda found: _LEFTOVERS[found[0]], text))
+    text = _LEFTOVER.sub(lambda found: _LEFTOVERS[found[0]], text)
+    # One after the other: the space between two marks belongs to the first one to be replaced.
+    return html.unescape(text.replace(" @.@ ", ".").replace(" @-@ ", "-"))
 
 
 @serializable("torte.text.replace_rep")

@@ -11,7 +11,7 @@ from torte.data.tensors import TensorBase
 from torte.dispatch import L, Transform, serializable
 from torte.text.rules import PAD, SPECIAL_TOKENS, UNK
 
-__all__ = ["Numericalize", "TensorText", "make_vocab"]
+__all__ = ["Numericalize", "TensorText", "make_vocab", "reverse_text"]
 
 FILLER = "xxfake"
 
@@ -19,6 +19,12 @@ FILLER = "xxfake"
 @serializable("torte.text.TensorText")
 class TensorText(TensorBase):
     """Token numbers: int64 of (steps,) or (batch, steps)."""
+
+
+@serializable("torte.text.reverse_text")
+def reverse_text(x: TensorText) -> TensorText:
+    """Turn token numbers round, for models that read from the end."""
+    return x.flip(0)  # pyright: ignore[reportReturnType]
 
 
 def make_vocab(

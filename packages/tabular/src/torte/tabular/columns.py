@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from torte.tabular.frames import as_frame
 
 __all__ = ["cont_cat_split", "df_shrink"]
@@ -57,7 +59,10 @@ def df_shrink(
             unsigned = int2uint and values.min() >= 0
             shrunk[name] = pd.to_numeric(values, downcast="unsigned" if unsigned else "integer")
         elif pd.api.types.is_float_dtype(values):
-            shrunk[name] = values.astype("float32")
+            # A number beyond float32's range would become infinite.
+            finite = values[np.isfinite(values)].abs()
+            fits = not len(finite) or finite.max() <= np.finfo(np.float32).max
+            shrunk[name] = values.astype("float32") if fits else values
         elif obj2cat and (
             pd.api.types.is_object_dtype(values) or pd.api.types.is_string_dtype(values)
         ):

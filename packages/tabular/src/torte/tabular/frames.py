@@ -12,7 +12,16 @@ from typing import Any
 import narwhals.stable.v2 as nw
 import numpy as np
 
-__all__ = ["Frame", "as_frame", "categories", "column", "numbers", "rows", "with_columns"]
+__all__ = [
+    "Frame",
+    "as_frame",
+    "as_pandas",
+    "categories",
+    "column",
+    "numbers",
+    "rows",
+    "with_columns",
+]
 
 Frame = nw.DataFrame[Any]
 
@@ -30,6 +39,15 @@ def as_frame(data: Any) -> Frame:
         raise TypeError(
             f"expected a frame of pandas, polars, PyArrow or cuDF, got {kind}"
         ) from error
+
+
+def as_pandas(frame: Frame) -> Any:
+    """Return a small frame as pandas, which knows how to show itself in a notebook."""
+    import pandas as pd
+
+    native = frame.to_native()
+    is_pandas = isinstance(native, pd.DataFrame)
+    return native if is_pandas else pd.DataFrame(frame.to_dict(as_series=False))
 
 
 def column(frame: Frame, name: str) -> nw.Series[Any]:

@@ -24,15 +24,15 @@ class TabularLearner(Learner):
             **kwargs: Not used.
 
         Returns:
-            The decoded row with the predicted target as a frame of one row, the decoded prediction
-            as a tensor, and the probabilities (or the numbers).
+            The decoded row with the predicted target as a table of one row (`row.show()`,
+            `row.items`), the decoded prediction as a tensor, and the probabilities (or the
+            numbers).
         """
         items = row if hasattr(row, "columns") else [row]
         dl = self.dls.test_dl(items)
         inputs, preds, _, decoded = self.get_preds(dl=dl, with_input=True, with_decoded=True)
         parts = inputs if isinstance(inputs, tuple) else (inputs,)
-        frame = dl.decoded_frame([*parts, decoded], 1)
-        return frame, decoded[0], preds[0]
+        return dl.decoded([*parts, decoded], 1), decoded[0], preds[0]
 
 
 @model_builder

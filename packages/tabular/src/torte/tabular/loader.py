@@ -12,7 +12,7 @@ from torte.data.display import display_df
 from torte.data.splitters import RandomSplitter
 from torte.data.tfmd_loader import TfmdDL
 from torte.dispatch import L, serializable
-from torte.tabular.frames import as_frame
+from torte.tabular.frames import Frame, as_frame, as_pandas
 from torte.tabular.table import Tabular, TabularPandas
 
 __all__ = ["TabDataLoader", "TabularDataLoaders"]
@@ -33,7 +33,7 @@ class TabDataLoader(TfmdDL):
     def __init__(
         self,
         dataset: Tabular,
-        bs: int = 64,
+        bs: int = 16,
         shuffle: bool = False,
         num_workers: int = 0,
         **kwargs: Any,
@@ -68,38 +68,26 @@ class TabDataLoader(TfmdDL):
 
     # -- looking -----------------------------------------------------------------------------------
 
-    def decoded_frame(self, b: Sequence[Tensor], max_n: int = 10) -> Any:
-        """Return the first rows of a batch as a frame of what went in."""
-        return self.dataset.of_batch([part[:max_n].cpu() for part in b]).decode().items
+    def decoded(self, b: Sequence[Tensor], max_n: int = 10) -> Tabular:
+        """Return the first rows of a batch as a table of what went in."""
+        return self.dataset.of_batch([part[:max_n].cpu() for part in b]).decode()
 
     def decode_batch(self, b: Any, max_n: int = 9, full: bool = True) -> L:
         """Return the first rows of a batch, decoded, as dictionaries."""
-        frame = as_frame(self.decoded_frame(b, max_n))
-        return L(frame.iter_rows(named=True))
+        return L(self.decoded(b, max_n).frame.iter_rows(named=True))
 
     def show_batch(self, b: Any = None, max_n: int = 10, **kwargs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Show rows of a batch as a table."""
-        display_df(_for_pandas(self.decoded_frame(self.one_batch() if b is None else b, max_n)))
+        self.decoded(self.one_batch() if b is None else b, max_n).show(max_n)
 
     def show_results(self, b: Any, out: Any, max_n: int = 10, **kwargs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Show rows of a batch with what a model made of them, in columns `<target>_pred`."""
-        frame = _for_pandas(self.decoded_frame(b, max_n))
+        frame = as_pandas(self.decoded(b, max_n).frame)
         inputs = list(b[: self.n_inp])
-        predicted = _for_pandas(self.decoded_frame([*inputs, torch.as_tensor(out)], max_n))
+        predicted = as_pandas(self.decoded([*inputs, torch.as_tensor(out)], max_n).frame)
         for name in self.dataset.y_names:
             frame[f"{name}_pred"] = predicted[name]
         display_df(frame)
-
-
-def _for_pandas(native: Any) -> Any:
-    """Return a small frame as pandas, which knows how to show itself in a notebook."""
-    import pandas as pd
-
-    return (
-        native
-        if isinstance(native, pd.DataFrame)
-        else pd.DataFrame(as_frame(native).to_dict(as_series=False))
-    )
 
 
 class TabularDataLoaders(DataLoaders):
@@ -126,7 +114,8 @@ class TabularDataLoaders(DataLoaders):
             path: Where models and results are kept.
             procs: Preparing steps: `[Categorify, FillMissing, Normalize]`.
             cat_names: Categorical columns; by default found with `cont_cat_split`.
-            cont_names: Continuous columns; likewise.
+            cont_names: Continuous columns; by default likewise, or all other columns of numbers
+                where `cat_names` are given.
             y_names: Target column or columns.
             y_block: What the targets are; by default numbers where they are numeric.
             valid_idx: Numbers of the validation rows; by default a random fifth.
@@ -138,6 +127,8 @@ class TabularDataLoaders(DataLoaders):
         names = [y_names] if isinstance(y_names, str) else list(y_names or ())
         if cat_names is None and cont_names is None:
             cont_names, cat_names = cont_cat_split(df, dep_var=names)
+        elif cont_names is None:
+            cont_names = _other_numbers(as_frame(df), [*L(cat_names), *names])
         splits = _splits(len(as_frame(df)), valid_idx, seed)
         table = TabularPandas(
             df, procs, cat_names, cont_names, names or None, y_block=y_block, splits=splits
@@ -165,6 +156,11 @@ class TabularDataLoaders(DataLoaders):
         import pandas as pd
 
         return cls.from_df(pd.read_parquet(parquet), **kwargs)
+
+
+def _other_numbers(frame: Frame, known: Sequence[str]) -> list[str]:
+    """Return the columns of numbers that have no role yet."""
+    return [name for name in frame.columns if name not in known and frame[name].dtype.is_numeric()]
 
 
 def _splits(n_rows: int, valid_idx: Sequence[int] | None, seed: int | None) -> Any:

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from torte.data.blocks import TransformBlock
 from torte.dispatch import L, Pipeline, serializable
-from torte.tabular.frames import Frame, as_frame, column, rows, with_columns
+from torte.tabular.columns import df_shrink
+from torte.tabular.frames import Frame, as_frame, as_pandas, column, rows, with_columns
 from torte.tabular.targets import Target
 
 __all__ = ["Tabular", "TabularPandas"]
@@ -29,6 +30,12 @@ Splits = Sequence[Sequence[int] | np.ndarray]
 def _names(given: str | Sequence[str] | None) -> L:
     """Return column names as a list, one name for a lone string."""
     return L(given) if given is not None else L()
+
+
+def _in_small_types(df: Any) -> Any:
+    """Return a pandas frame with its numbers in small types, any other frame as it is."""
+    is_pandas = as_frame(df).implementation.is_pandas()
+    return df_shrink(df, obj2cat=False) if is_pandas else df
 
 
 class Tabular:
@@ -43,6 +50,11 @@ class Tabular:
         y_block: What the targets are; by default `CategoryBlock` unless all of them are numbers.
         splits: Row numbers of the training and of the validation part; by default all rows train.
         do_setup: Whether to fit and run the procs now.
+        device: Where batches go.
+        inplace: Accepted for compatibility: columns that no proc changes are shared with `df`, and
+            it is not changed.
+        reduce_memory: Whether to keep a pandas frame's numbers in the smallest types that hold
+            them. Statistics are computed in float64 either way.
 
     Raises:
         KeyError: A column is not there.
@@ -50,9 +62,12 @@ class Tabular:
 
     Attributes:
         with_cont: Whether batches hold continuous columns (perhaps none of them) beside the codes.
+        is_processed: Whether the procs have run, so that the columns hold codes and numbers.
     """
 
     with_cont = True
+    is_processed = False
+    device: Any = None
 
     def __init__(
         self,
@@ -64,8 +79,12 @@ class Tabular:
         y_block: TransformBlock | None = None,
         splits: Splits | None = None,
         do_setup: bool = True,
+        device: Any = None,
+        inplace: bool = False,
+        reduce_memory: bool = False,
     ) -> None:
-        self.frame: Frame = as_frame(df)
+        self.device = device
+        self.frame: Frame = as_frame(_in_small_types(df) if reduce_memory else df)
         self.cat_names, self.cont_names = _names(cat_names), _names(cont_names)
         self.y_names = _names(y_names)
         self._check_columns()
@@ -111,6 +130,7 @@ class Tabular:
         if self.has_targets:
             self.target.fit(self.train.frame)
             self.frame = self.target.encode(self.frame)
+        self.is_processed = True
 
     def process(self) -> None:
         """Run the procs, fitted before, and encode the targets that are there."""
@@ -118,6 +138,7 @@ class Tabular:
             proc(self)
         if self.has_targets:
             self.frame = self.target.encode(self.frame)
+        self.is_processed = True
 
     def new(self, df: Any, with_labels: bool = True) -> "Tabular":
         """Return another frame with this table's roles and fitted procs, not yet processed.
@@ -133,7 +154,7 @@ class Tabular:
         """
         table = object.__new__(type(self))
         table.__dict__.update(self.__dict__)
-        table.frame = as_frame(df)
+        table.frame, table.is_processed = as_frame(df), False
         # Columns that a proc adds (indicators of missing values) come when it runs.
         added = {name for proc in self.procs.fs for name in getattr(proc, "added_names", ())}
         for name in (*self.cat_names, *self.cont_names):
@@ -154,6 +175,7 @@ class Tabular:
             proc.decode(table)
         if table._holds_targets():
             table.frame = self.target.decode(table.frame)
+        table.is_processed = False
         return table
 
     def _with(self, frame: Frame) -> "Tabular":
@@ -192,29 +214,43 @@ class Tabular:
         device: Any = None,
         drop_last: bool | None = None,
         dl_type: type | None = None,
+        shuffle_train: bool | None = None,
+        val_shuffle: bool = False,
+        n: int | None = None,
+        dl_kwargs: Sequence[Mapping[str, Any]] | None = None,
         **kwargs: Any,
     ) -> Any:
         """Make a loader for each split, the first one for training.
 
         Args:
             bs: Rows in a training batch.
-            val_bs: Rows in a batch of the other splits; by default twice as many.
+            val_bs: Rows in a batch of the other splits; by default as many.
             shuffle: Whether training rows come in a new order each pass.
             path: Where models and results are kept.
             device: Where batches go.
             drop_last: Whether to leave out a last, smaller training batch; by default if shuffled.
             dl_type: The class of the loaders.
+            shuffle_train: Another name of `shuffle`, which it overrides.
+            val_shuffle: Whether the rows of the other splits come in a new order too.
+            n: How many of the training rows a pass has; by default all.
+            dl_kwargs: More for each loader by itself, the training one's first.
             **kwargs: For each loader.
         """
         from torte.tabular.loader import TabDataLoader, TabularDataLoaders
 
         kind = TabDataLoader if dl_type is None else dl_type
+        shuffle = shuffle if shuffle_train is None else shuffle_train
         drop_last = shuffle if drop_last is None else drop_last
         # A training set smaller than a batch would give none at all.
         drop_last = drop_last and len(self.splits[0]) >= bs
-        loaders = [kind(self.train, bs=bs, shuffle=shuffle, drop_last=drop_last, **kwargs)]
-        others = map(self.subset, range(1, len(self.splits)))
-        loaders += [kind(table, bs=val_bs or 2 * bs, **kwargs) for table in others]
+        train = {"bs": bs, "shuffle": shuffle, "drop_last": drop_last, "n": n, **kwargs}
+        rest = {"bs": val_bs or bs, "shuffle": val_shuffle, **kwargs}
+        own = [*(dl_kwargs or ()), *({} for _ in self.splits)]
+        loaders = [
+            kind(self.subset(part), **{**(rest if part else train), **own[part]})
+            for part in range(len(self.splits))
+        ]
+        device = self.device if device is None else device
         return TabularDataLoaders(*loaders, path=path, device=device)
 
     # -- parts ------------------------------------------------------------------------------------
@@ -265,6 +301,65 @@ class Tabular:
     def ys(self) -> Any:
         """The target columns."""
         return self.frame.select(list(self.y_names)).to_native()
+
+    @property
+    def y(self) -> Any:
+        """The first target column."""
+        if not self.y_names:
+            raise AttributeError(f"{type(self).__name__} has no targets, so no y")
+        return self.items[self.y_names[0]]
+
+    @property
+    def targ(self) -> Any:
+        """The target columns; `ys` by another name."""
+        return self.ys
+
+    @property
+    def all_col_names(self) -> L:
+        """Names of the columns with a role, those of the targets last."""
+        return self.x_names + self.y_names
+
+    @property
+    def all_cols(self) -> Any:
+        """The columns with a role."""
+        return self.frame.select(list(self.all_col_names)).to_native()
+
+    @property
+    def n_subsets(self) -> int:
+        """How many splits there are."""
+        return len(self.splits)
+
+    @property
+    def split(self) -> int:
+        """How many of the rows are for training; they come first."""
+        return len(self.splits[0])
+
+    def show(self, max_n: int = 10, **kwargs: Any) -> None:
+        """Show the first rows, decoded, as a table.
+
+        Args:
+            max_n: How many.
+            **kwargs: Not used.
+        """
+        from torte.data.display import display_df
+
+        table = self._with(self.frame[0:max_n])
+        table = table.decode() if self.is_processed else table
+        names = [name for name in table.all_col_names if name in table.frame.columns]
+        display_df(as_pandas(table.frame.select(names)))
+
+    def decode_row(self, row: Any) -> Any:
+        """Return a row of `items` of a pandas table with its named columns decoded.
+
+        Args:
+            row: The row, a pandas Series.
+        """
+        import pandas as pd
+
+        frame = pd.DataFrame([row])
+        # A row of numbers alone holds codes as floats: its columns get their own types back.
+        kinds = {name: kind for name, kind in self.items.dtypes.items() if name in frame}
+        return self._with(as_frame(frame.astype(kinds))).decode().items.iloc[0]
 
     @property
     def vocab(self) -> Any:

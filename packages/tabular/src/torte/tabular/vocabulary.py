@@ -53,6 +53,11 @@ class ColumnVocabulary(Sequence[Any]):
         return cls(_sorted(values) if sort and not ordered else values)
 
     @property
+    def o2i(self) -> dict[Any, int]:
+        """The code of each name: of the values, and of what stands for missing and unknown ones."""
+        return {MISSING: 0, **self._codes, UNKNOWN: self.unknown}
+
+    @property
     def unknown(self) -> int:
         """The code of values that were not seen in training."""
         return len(self.values) + 1

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from torte.data import display, tfmd_loader
 from torte.data.display import (
     display_df,
     get_empty_df,
@@ -31,7 +32,16 @@ from torte.data.tensors import (
     TitledStr,
 )
 from torte.data.tfmd_loader import TfmdDL
-from torte.dispatch import typedispatch
+from torte.dispatch import TypeDispatch, typedispatch
+
+
+@pytest.fixture(autouse=True)
+def the_layer_alone(monkeypatch):
+    """Only this layer's own functions: those above register more in the same tables."""
+    for name in ("show_batch", "show_results"):
+        functions = [each.function for each in getattr(display, name).implementations()]
+        own = [each for each in functions if each.__module__ == display.__name__]
+        monkeypatch.setattr(tfmd_loader, name, TypeDispatch(own))
 
 
 class Labelled:

@@ -44,10 +44,6 @@ from torte.learner.callbacks.gathering import (
     GatherPredsCallback,
     read_saved,
 )
-from torte.learner.callbacks.loaders import (
-    PartialDL,
-    WeightedDL,
-)
 from torte.learner.callbacks.loggers import (
     FitLogger,
     MLflowCallback,
@@ -468,7 +464,6 @@ __all__ = [
     "NormType",
     "ParamScheduler",
     "ParameterModule",
-    "PartialDL",
     "PartialLambda",
     "PearsonCorrCoef",
     "Perplexity",
@@ -528,7 +523,6 @@ __all__ = [
     "ValueMetric",
     "View",
     "WandbCallback",
-    "WeightedDL",
     "accuracy",
     "accuracy_multi",
     "adaptive_pool",

@@ -60,8 +60,10 @@ def test_backward_hooks_store_gradients():
         out = model(torch.randn(5, 3))
         out.pow(2).sum().backward()
         expected = 2 * out.detach() @ model[1].weight
-    torch.testing.assert_close(hook.stored, expected.detach())
-    assert [g.shape for g in hooks.stored] == [(5, 4), (5, 2)]
+    (gradient,) = hook.stored
+    torch.testing.assert_close(gradient, expected.detach())
+    assert [g.shape for (g,) in hooks.stored] == [(5, 4), (5, 2)]
+    assert not gradient.requires_grad
 
 
 def test_hooks_come_off_after_an_exception():

@@ -265,3 +265,18 @@ def test_batch_norm_statistics_do_not_move_in_validation():
 def test_repr():
     assert repr(line_learner()).startswith("Learner(Linear, loss_func=mse_loss, cbs=[")
     assert isinstance(line_learner(), Learner)
+
+
+def test_losses_are_not_reduced_within_a_block():
+    learn, x, y = classifier()
+    scores = learn.model(x).detach()
+    with learn.loss_not_reduced():
+        assert learn.loss_func(scores, y).shape == (20,)
+    with pytest.raises(ZeroDivisionError), learn.loss_not_reduced():
+        raise ZeroDivisionError
+    assert learn.loss_func(scores, y).ndim == 0
+
+    learn.loss_func = function = F.cross_entropy
+    with learn.loss_not_reduced():
+        assert learn.loss_func(scores, y).shape == (20,)
+    assert learn.loss_func is function

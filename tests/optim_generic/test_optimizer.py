@@ -231,6 +231,39 @@ def test_rules_written_for_fastai_run_unchanged():
     torch.testing.assert_close(weight.detach(), torch.full((2,), 1 - 0.1 - 0.15))
 
 
+def test_rules_may_come_in_one_list_named_cbs():
+    def run(**rules):
+        weight = nn.Parameter(torch.ones(3))
+        opt = optim.Optimizer([weight], lr=0.1, wd=0.2, mom=0.9, **rules)
+        one_step(opt)
+        one_step(opt)
+        return weight.detach()
+
+    stat, *steppers = [optim.average_grad, optim.weight_decay, optim.momentum_step]
+    torch.testing.assert_close(
+        run(cbs=[stat, *steppers]), run(stats=stat, steppers=steppers), rtol=0, atol=0
+    )
+
+
+def test_all_parameters_with_what_belongs_to_them():
+    first, second = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(3))
+    opt = optim.SGD([[first], [second]], lr=[0.1, 0.2], mom=0.9)
+    first.grad = torch.ones(2)
+    opt.step()
+    assert [
+        parameter is p for (parameter, *_), p in zip(opt.all_params(), (first, second), strict=True)
+    ] == [True, True]
+    ((parameter, group, state, hypers),) = opt.all_params(with_grad=True)
+    assert parameter is first
+    assert group is opt.param_groups[0]
+    assert "grad_avg" in state
+    assert hypers["lr"] == 0.1
+    for chosen in (1, slice(1, None)):
+        ((parameter, *_, hypers),) = opt.all_params(chosen)
+        assert parameter is second
+        assert hypers["lr"] == 0.2
+
+
 def test_weight_decay_and_l2_are_one_line_apart():
     def run(decay):
         weight = nn.Parameter(torch.full((2,), 2.0))

@@ -186,13 +186,17 @@ def _output(module: nn.Module, inp: Any, out: Any) -> Any:
 
 
 def _gradient(module: nn.Module, grad_inp: Any, grad_out: Any) -> Any:
-    return grad_out[0] if len(grad_out) == 1 else grad_out
+    return grad_out
 
 
 def hook_output(
     module: nn.Module, detach: bool = True, cpu: bool = False, grad: bool = False
 ) -> Hook:
-    """Return a hook that stores a module's output or, with `grad`, the gradient of its output."""
+    """Return a hook that stores a module's output or, with `grad`, its outputs' gradients.
+
+    Gradients come as PyTorch's backward hooks give them: a tuple with one for each output, so
+    that the gradient of a module's only output is `hook.stored[0]`.
+    """
     function = _gradient if grad else _output
     return Hook(module, function, is_forward=not grad, detach=detach, cpu=cpu)
 
@@ -200,7 +204,7 @@ def hook_output(
 def hook_outputs(
     modules: Iterable[nn.Module], detach: bool = True, cpu: bool = False, grad: bool = False
 ) -> Hooks:
-    """Return hooks that store several modules' outputs or, with `grad`, their gradients."""
+    """Return hooks that store several modules' outputs or, with `grad`, tuples of gradients."""
     function = _gradient if grad else _output
     return Hooks(modules, function, is_forward=not grad, detach=detach, cpu=cpu)
 

@@ -1,7 +1,7 @@
 """Looking at what a model does: validation, predictions, results."""
 
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +102,7 @@ class Inference(Looking):
             stack.enter_context(self.looking(dl))
             dl, places = _in_known_order(dl) if reorder else (dl, None)
             if with_loss:
-                stack.callback(setattr, self, "loss_func", loss_func)
-                self.loss_func = stack.enter_context(NoneReduce(loss_func))
+                stack.enter_context(self.loss_not_reduced())
             if "recorder" in self.__dict__:
                 self.__dict__["recorder"].run = False
             stack.enter_context(self.validation_context([gather, *as_callbacks(cbs)], inner))
@@ -115,6 +114,17 @@ class Inference(Looking):
             decodes = getattr(self.loss_func, "decodes", noop)
             results.insert(3 if with_input else 2, decodes(results[1 if with_input else 0]))
         return tuple(results)
+
+    @contextmanager
+    def loss_not_reduced(self) -> Iterator[None]:
+        """Have `loss_func` return one loss an element within the block (see `NoneReduce`)."""
+        loss_func: Any = self.loss_func
+        with NoneReduce(loss_func) as unreduced:
+            self.loss_func = unreduced
+            try:
+                yield
+            finally:
+                self.loss_func = loss_func
 
     def predict(
         self, item: Any, rm_type_tfms: int | None = None, with_input: bool = False

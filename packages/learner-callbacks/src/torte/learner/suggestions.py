@@ -25,32 +25,29 @@ def _point(lrs: Sequence[float], losses: Sequence[float], at: int) -> tuple[floa
 def valley(lrs: Sequence[float], losses: Sequence[float], num_it: int) -> Suggestion:
     """Suggest the middle of the longest valley.
 
-    The longest valley is the longest strictly falling subsequence of the losses, from its first to
-    its last point: a fall that noise may interrupt.
+    The longest valley ends where the longest strictly falling subsequence of the losses does (a
+    fall that noise may interrupt), and is as many points long. Counting back from the end keeps the
+    noise of the plateau before the fall, where a few scattered points belong to the subsequence
+    too, from pulling the suggestion to a far lower rate.
     """
-    begin, end = _longest_fall(losses)
-    at = begin + (end - begin) // 2
+    length, end = _longest_fall(losses)
+    at = max(0, end - length + length // 3 + length // 6)
     return float(lrs[at]), _point(lrs, losses, at)
 
 
 def _longest_fall(losses: Sequence[float]) -> tuple[int, int]:
-    """First and last index of a longest strictly falling subsequence (patience sorting)."""
+    """Length and (earliest) last index of the longest strictly falling subsequence."""
     tails: list[float] = []
-    tail_at: list[int] = []
-    before: list[int | None] = []
+    end = 0
     for at, loss in enumerate(losses):
         # Falling losses are rising negatives; tails[k] ends the best fall of k + 1 points.
         place = bisect_left(tails, -loss)
-        before.append(tail_at[place - 1] if place else None)
         if place == len(tails):
             tails.append(-loss)
-            tail_at.append(at)
+            end = at
         else:
-            tails[place], tail_at[place] = -loss, at
-    end = begin = tail_at[-1]
-    while (earlier := before[begin]) is not None:
-        begin = earlier
-    return begin, end
+            tails[place] = -loss
+    return len(tails), end
 
 
 def minimum(lrs: Sequence[float], losses: Sequence[float], num_it: int) -> Suggestion:

@@ -12,18 +12,14 @@ from torte.optim.rules import Rule, RuleFunction, rule_of
 __all__ = ["check_composition", "hyper_defaults", "ordered_rules", "probe"]
 
 
-def ordered_rules(
-    stats: RuleFunction | Iterable[RuleFunction], steppers: RuleFunction | Iterable[RuleFunction]
-) -> tuple[Rule, ...]:
+def ordered_rules(*parts: RuleFunction | Iterable[RuleFunction]) -> tuple[Rule, ...]:
     """All rules in the order in which they run: model, gradient, stats, steppers.
 
     Raises:
         RuleError: There is no rule at all, or one is no function of a parameter.
     """
     given = [
-        rule_of(each)
-        for some in (stats, steppers)
-        for each in (some if isinstance(some, Iterable) else [some])
+        rule_of(each) for some in parts for each in (some if isinstance(some, Iterable) else [some])
     ]
     if not given:
         raise RuleError("an optimizer needs at least one stepper, got none")

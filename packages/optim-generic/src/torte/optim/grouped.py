@@ -111,6 +111,24 @@ class GroupedOptimizer(torch.optim.Optimizer):
         """The parameters, one list a group."""
         return [group["params"] for group in self.param_groups]
 
+    def all_params(
+        self, n: "slice | int" = slice(None), with_grad: bool = False
+    ) -> list[tuple[Tensor, dict[str, Any], MutableMapping[Any, Any], HyperView]]:
+        """Every parameter of some groups with its group, its state and its hypers.
+
+        Args:
+            n: Of which groups: a slice, or one group's index.
+            with_grad: Whether to leave out parameters without a gradient.
+        """
+        groups = list(zip(self.param_groups, self.hypers, strict=True))
+        chosen = groups[n] if isinstance(n, slice) else [groups[n]]
+        return [
+            (parameter, group, self.state[parameter], hypers)
+            for group, hypers in chosen
+            for parameter in group["params"]
+            if not with_grad or parameter.grad is not None
+        ]
+
     @property
     def names(self) -> dict[str, Tensor]:
         """Every parameter by its name."""

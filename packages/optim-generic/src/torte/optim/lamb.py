@@ -49,7 +49,8 @@ def Lamb(  # noqa: N802 (fastai's name)
     """LAMB (You et al. 2020).
 
     `u = m̂/(√v̂ + eps) + wd·p`, `p ← p - lr·min(‖p‖/‖u‖, 10)·u` for each layer, with a ratio of 1
-    where either norm is 0.
+    where either norm is 0. (fastai decays the weights before this step instead, so that the decay
+    takes no part in the ratio: with `wd` its numbers are others.)
 
     Args:
         params: Parameters or groups of them.

@@ -30,6 +30,8 @@ class Optimizer(GroupedOptimizer):
             or PyTorch group dicts.
         stats: Rules that keep state; a single one need not be in a list.
         steppers: Rules that change parameters, after all stats.
+        cbs: fastai's name for all rules in one list, as in `Optimizer(params, cbs=[sgd_step],
+            lr=0.1)`; they run before those of `stats` and `steppers`.
         engine: `"auto"`, or one of `"loop"`, `"foreach"`, `"compiled"` and `"fused"` to force it.
         **hypers: The hypers by name, each a number for all groups or, as in `set_hyper`, a list or
             slice.
@@ -54,13 +56,14 @@ class Optimizer(GroupedOptimizer):
         stats: RuleFunction | Iterable[RuleFunction] = (),
         steppers: RuleFunction | Iterable[RuleFunction] = (),
         *,
+        cbs: RuleFunction | Iterable[RuleFunction] = (),
         engine: Engine = "auto",
         **hypers: Any,
     ) -> None:
         if engine not in ENGINES:
             raise EngineError(f"engine must be one of {ENGINES}, got {engine!r}")
         self.engine: Engine = engine
-        self.rules = ordered_rules(stats, steppers)
+        self.rules = ordered_rules(cbs, stats, steppers)
         groups = named_groups(params)
         flags = [_flags_taken_from(group) for group in groups]
         spreading = {name: spread(name, value, len(groups)) for name, value in hypers.items()}

@@ -21,7 +21,8 @@ def SGD(  # noqa: N802 (fastai's name)
     Args:
         params: Parameters or groups of them.
         lr: Learning rate.
-        mom: Momentum; as long as it is 0, no average is kept.
+        mom: Momentum; as long as it is 0, no average is kept. It begins when it is set, also by a
+            schedule: for plain SGD under `fit_one_cycle` pass that `moms=(0, 0, 0)`.
         wd: Weight decay.
         decouple_wd: Decay the weights themselves, rather than adding `wd·p` to the gradient.
         nesterov: Use Nesterov's momentum (Sutskever et al. 2013, as in `torch.optim.SGD`).

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from torte.learner.callback import Callback
-from torte.learner.callbacks.displays import format_value
 from torte.learner.recorder import Recorder
 
 __all__ = ["CSVLogger"]
@@ -13,6 +12,8 @@ __all__ = ["CSVLogger"]
 
 class CSVLogger(Callback):
     """Write each epoch's row of the recorder to a CSV file, while showing it as before.
+
+    Numbers are written with all their digits, so that reading the file gives them back exactly.
 
     Args:
         fname: Name of the file, in `learn.path`.
@@ -59,7 +60,8 @@ class CSVLogger(Callback):
         if self._file is None or len(rows) <= self._written:
             return
         self._written = len(rows)
-        self._writer.writerow([format_value(value) for value in self.learn.recorder.log])
+        # The writer gives floats all their digits, and None an empty cell.
+        self._writer.writerow(self.learn.recorder.log)
         self._file.flush()
 
     def after_fit(self) -> None:

@@ -35,7 +35,7 @@ from torte.data.tfmd_loader import TfmdDL
 from torte.dispatch import TypeDispatch, typedispatch
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def the_layer_alone(monkeypatch):
     """Only this layer's own functions: those above register more in the same tables."""
     for name in ("show_batch", "show_results"):
@@ -188,6 +188,7 @@ def test_images_with_several_labels():
     assert [ax.get_title() for ax in drawn()] == ["a;b", "a;b"]
 
 
+@pytest.mark.usefixtures("the_layer_alone")
 def test_images_with_masks_points_boxes_and_numbers():
     mask = TensorMask(torch.arange(48).reshape(6, 8) % 3, codes=["a", "b", "c"])
     loader(lambda n: mask).show_batch(max_n=2)
@@ -297,6 +298,7 @@ def test_images_side_by_side():
     assert levels == pytest.approx([0, 1, 0.1, 1])
 
 
+@pytest.mark.usefixtures("the_layer_alone")
 def test_points_and_numbers_together():
     dl = loader(lambda n: TensorPoint.create([[n, 1]]))
     dl.show_results(dl.one_batch(), torch.full((4, 1, 2), 3.0), max_n=2)
@@ -313,3 +315,11 @@ def test_results_in_a_table(capsys):
         {"text": "bad", "category": "neg", "prediction": "pos"},
     ]
     assert "prediction" in capsys.readouterr().out
+
+
+def test_a_single_plot_comes_in_an_array_and_grids_take_a_suptitle():
+    _, axes = subplots()
+    assert axes.shape == (1,)
+    assert get_grid(2, suptitle="above")[0].figure.get_suptitle() == "above"
+    titled = show_images([torch.rand(3, 4, 4)] * 2, nrows=2, suptitle="both")
+    assert titled[0].figure.get_suptitle() == "both"

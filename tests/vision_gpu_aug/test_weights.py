@@ -176,9 +176,9 @@ def test_more_channels_keep_the_response_to_a_uniform_colour(n_in):
 
 def test_untrained_kernels_are_drawn_anew_with_the_same_variance():
     convolution = nn.Conv2d(3, 512, 3)
-    before = float(convolution.weight.var()) * 3
+    before = convolution.weight.detach().var().item() * 3
     adapt_first_convolution(convolution, 12, pretrained=False)
-    assert float(convolution.weight.var()) * 12 == pytest.approx(before, rel=0.05)
+    assert convolution.weight.var().item() * 12 == pytest.approx(before, rel=0.05)
     channels = convolution.weight.detach()[:, :2].flatten(2)
     correlation = np.corrcoef(channels[:, 0].flatten(), channels[:, 1].flatten())[0, 1]
     assert abs(correlation) < 0.1
@@ -204,6 +204,21 @@ def test_names_of_architectures():
     assert find_architecture("shufflenet_v2_x0_5").full_name == "torchvision/shufflenet_v2_x0_5"
     for name in ("timm/resnet18", "torchvision/resnet18", "torte/xse_resnext50"):
         assert find_architecture(name).full_name == name
+
+
+def test_usual_names_of_torchvision_stand_for_its_functions():
+    import torchvision.models
+    from torte.vision import resnet18 as usual
+    from torte.vision.models import torchvision_names
+
+    found = find_architecture(usual)
+    assert found.full_name == "torchvision/resnet18"
+    assert found.function is torchvision.models.resnet18
+    for name in torchvision_names.__all__:
+        assert find_architecture(getattr(torchvision_names, name)).name == name
+    model = usual(num_classes=3)
+    assert type(model) is torchvision.models.ResNet
+    assert model.fc.out_features == 3
 
 
 def test_unknown_names_offer_close_ones():

@@ -20,7 +20,7 @@ from torte.data.categories import (
 )
 from torte.data.tensors import TensorCategory, TensorMultiCategory
 from torte.data.tfmd_lists import TfmdLists
-from torte.data.titles import Category, MultiCategory, TitledInt
+from torte.data.titles import Category, MultiCategory, TitledInt, TitledTuple
 from torte.data.vocabularies import MISSING, CategoryMap, UnknownLabelError
 from torte.dispatch import describe, rebuild
 
@@ -260,3 +260,26 @@ def test_how_many_outputs_a_model_needs():
     assert get_c(Loaders(vocab=[["x"] * 50, CategoryMap("ab")])) == 2
     with pytest.raises(ValueError, match="the number of outputs is not known"):
         get_c(Loaders())
+
+
+def test_plain_numbers_decode_too():
+    transform = Categorize(["a", "b"])
+    for number in (1, torch.tensor(1), torch.tensor([1])):
+        label = transform.decode(number)
+        assert (label, type(label)) == ("b", Category)
+    several = torch.tensor([0, 1])
+    assert transform.decode(several) is several
+
+
+def test_a_vocabulary_is_indexed_by_several_numbers():
+    vocab = CategoryMap(["c", "a", "b"])
+    assert vocab[[0, 2]] == ["a", "c"]
+    assert vocab[torch.tensor([2, 1])] == ["c", "b"]
+    assert vocab[torch.tensor(1)] == "b"
+
+
+def test_a_titled_tuple_takes_its_items_either_way():
+    assert TitledTuple(1, 2) == TitledTuple((1, 2)) == (1, 2)
+    assert (TitledTuple(), TitledTuple(1)) == ((), (1,))
+    copied = pickle.loads(pickle.dumps(TitledTuple(1, (2, 3))))
+    assert (copied, type(copied)) == ((1, (2, 3)), TitledTuple)

@@ -79,6 +79,7 @@ def test_device(pair):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without accelerator")
 def test_no_accelerator(pair):
     assert default_device(use=False).type == "cpu"
+    assert default_device(-1) == default_device()  # as an argument: whichever there is
     if not torch.backends.mps.is_available():
         with pytest.raises(RuntimeError, match="no accelerator was found"):
             pair.cuda()

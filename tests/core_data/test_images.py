@@ -306,3 +306,18 @@ def test_shown(photo):
     assert ax.figure.get_size_inches().tolist() == [2, 2]
     PILMask.create(np.ones((40, 60), np.uint8)).show(ctx=ax)
     assert ax.images[1].get_alpha() == 0.5
+
+
+def test_sizes_and_bytes_of_an_image(photo):
+    image = PILImage.create(photo)  # 40 high, 60 wide
+    assert image.reshape(10, 20).shape == (10, 20)
+    assert image.resize_max(max_h=20).shape == (20, 30)
+    assert image.resize_max(max_w=30, max_h=10).shape == (10, 15)
+    assert image.resize_max(max_px=600).shape == (20, 30)
+    assert image.resize_max(max_px=10**6) is image
+    assert image.to_thumb(30).shape == (20, 30)
+    assert image.to_thumb(10, 30).shape == (10, 15)
+    assert image.shape == (40, 60)
+    assert type(image.to_thumb(8)) is PILImage
+    assert np.array_equal(np.asarray(PILImage.create(image.to_bytes_format())), photo)
+    assert image.to_bytes_format("jpeg")[:2] == b"\xff\xd8"

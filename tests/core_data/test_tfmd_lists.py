@@ -227,8 +227,8 @@ def test_transforms_learn_from_the_training_split_in_order():
 
 def test_set_up_can_be_put_off_and_announced(capsys):
     tl = TfmdLists([1, 2], Mean(), do_setup=False)
-    with pytest.raises(AttributeError, match=r"neither TfmdLists nor a transform .* has 'mean'"):
-        tl.mean
+    with pytest.raises(AttributeError, match=r"neither TfmdLists nor a transform .* has 'seen'"):
+        tl.seen
     tl.setup()
     assert tl.mean == 1.5
     TfmdLists([1], Mean(), verbose=True)

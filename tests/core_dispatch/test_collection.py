@@ -33,7 +33,7 @@ def test_the_papers_example():
         (L([1], [2]), [[1], [2]]),
         (L(range(3)), [0, 1, 2]),
         (L(n for n in (1, 2)), [1, 2]),
-        (L({"a": 1}), ["a"]),
+        (L({"a": 1}), [{"a": 1}]),
         (L({1}), [1]),
         (L("ab", use_list=True), ["a", "b"]),
         (L(1, match=[1, 2, 3]), [1, 1, 1]),
@@ -126,7 +126,9 @@ def test_items_and_attributes_of_the_items():
 
 def test_map_takes_functions_format_strings_and_anything_indexable():
     assert L(1, 2).map(operator.neg) == [-1, -2]
-    assert L(1, 2).map(pow, 3) == [1, 8]
+    assert L(1, 2).map(pow, 3) == [3, 9]  # arguments come before the item
+    assert L(1, 2).map(range, 5) == [range(5, 1), range(5, 2)]
+    assert L(1, 2).map(pow, exp=3) == [1, 8]
     assert L("1", "11").map(int, base=2) == [1, 3]
     assert L(1, 2).map("#{}#") == ["#1#", "#2#"]
     assert L(0, 1, 1).map(["a", "b"]) == ["a", "b", "b"]
@@ -139,6 +141,7 @@ def test_map_relatives():
     assert L(1, 2).map_dict() == {1: 1, 2: 2}
     assert L([1, 2], [3, 4]).starmap(pow) == [1, 81]
     assert L([1, 2], [3, 4]).map_zip(operator.mul) == [3, 8]
+    assert L([1, 2], [3, 4]).map_zip(lambda a, b, c: a * b + c, 1) == [4, 6]
     assert L(1, 2).map_zipwith(operator.mul, [10, 20]) == [10, 40]
     assert L(0, 3, 4).map_first(lambda o: o * 2) == 6
     assert L(0, 0).map_first() is None
@@ -148,11 +151,13 @@ def test_map_relatives():
 def test_choosing():
     assert L(0, 1, 2).filter() == [1, 2]
     assert L(1, 2, 3).filter(lambda o: o > 1, negate=True) == [1]
-    assert L(1, "a").filter(isinstance, int) == [1]
+    assert L(1, 2, 3).filter(lambda o: o > 1, True) == [1]
+    assert L(1, 2, 3).filter(lambda o, least: o > least, least=1) == [2, 3]
+    assert L(1, 2, 3).argwhere(lambda o: o > 1, True) == [0]
     assert L(3, 1, 3).argwhere(lambda o: o == 3) == [0, 2]
     assert L(3, 1, 3).argfirst(lambda o: o != 3) == 1
     assert L(3).argfirst(lambda o: o != 3) is None
-    assert L(3, 1).argfirst(operator.eq, 3, negate=True) == 1
+    assert L(3, 1).argfirst(lambda o: o == 3, True) == 1
     assert L(3, 1, 3).unique() == [3, 1]
     assert L(3, 1, 3).unique(sort=True, start=0) == [0, 1, 3]
     assert L(3, 1, 3).unique(bidir=True) == ([3, 1], {3: 0, 1: 1})
@@ -241,3 +246,46 @@ def test_subclasses_stay_what_they_are():
 
     assert type(Names("a", "b")[1:]) is Names
     assert type(Names("a").map(str.upper)) is Names
+
+
+def test_first_and_last_of_those_that_hold():
+    numbers = L(1, 2, 3)
+    assert (numbers.first(), numbers.last()) == (1, 3)
+    assert (L().first(), L().last()) == (None, None)
+    assert numbers.first(lambda o: o > 1) == 2
+    assert numbers.last(lambda o: o < 3) == 2
+    assert numbers.first(lambda o: o < 2, negate=True) == 2
+
+
+def test_parts_of_a_list():
+    numbers = L(1, 2, 3, 1)
+    assert numbers.partition(lambda o: o > 1) == ([2, 3], [1, 1])
+    assert numbers.takewhile(lambda o: o < 3) == [1, 2]
+    assert numbers.dropwhile(lambda o: o < 3) == [3, 1]
+    assert numbers.compress([1, 0, 1, 0]) == [1, 3]
+    assert numbers.pairwise() == [(1, 2), (2, 3), (3, 1)]
+    assert L(1, 2, 3).batched(2) == [(1, 2), (3,)]
+    assert type(numbers.takewhile(bool)) is L
+    with pytest.raises(ValueError, match="n=0: a batch holds at least one item"):
+        numbers.batched(0)
+
+
+def test_choices_orders_and_running_totals():
+    numbers = L(1, 2, 3)
+    assert numbers.combinations(2) == [(1, 2), (1, 3), (2, 3)]
+    assert len(numbers.permutations()) == 6
+    assert numbers.permutations(1) == [(1,), (2,), (3,)]
+    assert numbers.accumulate() == [1, 3, 6]
+    assert numbers.accumulate(operator.mul, initial=2) == [2, 2, 4, 12]
+
+
+def test_flattening():
+    assert L(1, [2, (3, "ab")], {"k": [4]}).flatten() == [1, 2, 3, "ab", {"k": [4]}]
+    assert L("ab", ["c"]).flatten() == ["ab", "c"]
+    assert L(1, 2).flatmap(range) == [0, 0, 1]
+
+
+def test_keys_take_arguments_and_ranges_compare():
+    assert L(2, 1).sorted(lambda o, by: by[o], by={1: 0, 2: 5}) == [1, 2]
+    assert L(1, 2) == range(1, 3)
+    assert L({"a": 1}).attrgot(k="a") == [1]

@@ -349,3 +349,39 @@ def test_what_cannot_be_patched_says_so():
         @patch
         def g(self: int):
             return self
+
+
+def test_patch_static_methods_setters_and_other_names():
+    class Box:
+        held = 1
+
+    @patch(static_method=True)
+    def double(x: Box):
+        return (x, x)
+
+    @patch(as_prop=True)
+    def content(self: Box):
+        return self.held
+
+    @patch(set_prop=True)
+    def content(self: Box, value):  # noqa: F811 - the setter of the property above
+        self.held = value
+
+    @patch_to(Box, nm="other")
+    def written(self):
+        return "other"
+
+    box = Box()
+    box.content = 5
+    assert (Box.double(3), box.content, box.other()) == ((3, 3), 5, "other")
+    assert Box.other.__qualname__.endswith("Box.other")
+    with pytest.raises(DelegationError, match="no property of that name"):
+        patch_to(Box, set_prop=True)(written)
+
+
+def test_but_may_be_one_string():
+    @delegates(base, but="b, c")
+    def function(**kwargs):
+        return kwargs
+
+    assert list(inspect.signature(function).parameters) == ["d"]

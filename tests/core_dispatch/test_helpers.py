@@ -28,11 +28,22 @@ def test_small_ones():
     assert listify("ab") == ["ab"]
     assert listify(3) == [3]
     assert listify((1, 2)) == [1, 2]
+    assert listify({"a": 1}) == [{"a": 1}]
+    assert is_listy({1})
+    assert is_listy(n for n in (1,))
+    assert first(None) is None
+    assert first([1, 2], lambda o: o == 1, negate=True) == 2
+    assert first([1, 2, 3], lambda o, least: o > least, least=2) == 3
 
 
 @pytest.mark.parametrize(
     ("camel", "snake"),
-    [("GradientClip", "gradient_clip"), ("CSVLogger", "csv_logger"), ("XResNet50", "x_res_net50")],
+    [
+        ("GradientClip", "gradient_clip"),
+        ("CSVLogger", "csv_logger"),
+        ("XResNet50", "x_res_net50"),
+        ("A_Snake", "a_snake"),
+    ],
 )
 def test_camel2snake(camel, snake):
     assert camel2snake(camel) == snake
@@ -68,7 +79,7 @@ def test_store_attr_some_but_cast_and_given():
         def __init__(self, a):
             store_attr(size=a * 2)
 
-    assert Given(2).size == 4
+    assert (Given(2).size, Given(2).a) == (4, 2)
 
 
 def test_store_attr_collects_over_base_classes_and_works_with_slots():

@@ -295,3 +295,15 @@ def test_pipelines_pickle_and_copy():
 
 def test_it_is_shown_as_the_chain_of_its_steps():
     assert repr(Pipeline([lower, Add(1, order=1)])) == "Pipeline: lower -> Add"
+
+
+def test_a_step_is_found_by_the_name_of_its_class():
+    class TimesTwo(Transform):
+        def encodes(self, x: int):
+            return 2 * x
+
+    step = TimesTwo()
+    pipe = Pipeline([step, Add(1), Add(2)])
+    assert pipe.times_two is step
+    with pytest.raises(AttributeError, match="times_three"):
+        _ = pipe.times_three

@@ -111,8 +111,13 @@ class Categorize(DisplayedTransform):
         """
         return TensorCategory(torch.tensor(_vocab_of(self).number(o)))
 
-    def decodes(self, o: TensorCategory) -> Any:
-        """The label of a number: a `Category`, or its like for labels that are no strings."""
+    def decodes(self, o: Tensor | int) -> Any:
+        """The label of a number: a `Category`, or its like for labels that are no strings.
+
+        A plain tensor of several numbers comes back as it is.
+        """
+        if isinstance(o, Tensor) and o.numel() != 1 and not isinstance(o, TensorCategory):
+            return o
         return _titled(_lookup(_vocab_of(self), o))
 
     def config(self) -> dict[str, Any]:

@@ -11,11 +11,12 @@ from torte.data._structure import leaves, map_leaves
 __all__ = ["default_device", "moved_ahead", "pinned", "to_cpu", "to_device"]
 
 
-def default_device(use: bool | None = None) -> torch.device:
+def default_device(use: bool | int | None = None) -> torch.device:
     """The device to compute on: CUDA's current one, else Apple's, else the CPU.
 
     Args:
-        use: `False` for the CPU whatever there is; `True` to insist on an accelerator.
+        use: `False` for the CPU whatever there is; `True` to insist on an accelerator; `None` (or
+            -1) for whichever there is.
 
     Raises:
         RuntimeError: If `use` is true and there is none.
@@ -25,7 +26,7 @@ def default_device(use: bool | None = None) -> torch.device:
             return torch.device("cuda", torch.cuda.current_device())
         if torch.backends.mps.is_available():
             return torch.device("mps")
-        if use:
+        if use is True:
             raise RuntimeError("no accelerator was found: neither CUDA nor MPS is available")
     return torch.device("cpu")
 

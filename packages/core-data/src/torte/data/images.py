@@ -257,6 +257,47 @@ class PILBase(Image.Image):
         """Number of pixels."""
         return self.size[0] * self.size[1]
 
+    def reshape(self, h: int, w: int, resample: int = 0) -> Self:
+        """Scaled to height `h` and width `w`; `resample` is one of Pillow's filters."""
+        return self if self.shape == (h, w) else self._of(self.resize((w, h), resample=resample))
+
+    def resize_max(
+        self,
+        resample: int = 0,
+        max_px: int | None = None,
+        max_h: int | None = None,
+        max_w: int | None = None,
+    ) -> Self:
+        """Scaled down, with its aspect, until it keeps to every limit that is given.
+
+        Args:
+            resample: one of Pillow's filters.
+            max_px: the most pixels.
+            max_h: the greatest height.
+            max_w: the greatest width.
+        """
+        limits = [1.0]
+        if max_px is not None:
+            limits.append((max_px / self.n_px) ** 0.5)
+        if max_h is not None:
+            limits.append(max_h / self.size[1])
+        if max_w is not None:
+            limits.append(max_w / self.size[0])
+        height, width = (max(1, round(side * min(limits))) for side in self.shape)
+        return self.reshape(height, width, resample=resample)
+
+    def to_thumb(self, h: int, w: int | None = None) -> Self:
+        """A copy scaled down, with its aspect, to fit into height `h` and width `w` (or `h`)."""
+        small = self._of(self.copy())
+        small.thumbnail((h if w is None else w, h))
+        return small
+
+    def to_bytes_format(self, format: str = "png") -> bytes:
+        """The bytes of a file in a format."""
+        buffer = io.BytesIO()
+        self.save(buffer, format=format)
+        return buffer.getvalue()
+
     def to_tensor(self) -> TensorBase:
         """The pixels as the semantic tensor of this class."""
         return self._tensor_class(image2tensor(self))

@@ -143,7 +143,16 @@ def subplots(
     suptitle: str | None = None,
     **kwargs: Any,
 ) -> tuple[Any, Any]:
-    """A figure and its axes, `imsize` inches for each unless `figsize` is given."""
+    """A figure and an array of its axes (of a single one too), `imsize` inches for each.
+
+    Args:
+        nrows: Number of rows.
+        ncols: Number of columns.
+        figsize: Size of the whole in inches, instead of `imsize`.
+        imsize: Side of one of the axes in inches.
+        suptitle: Written above the whole.
+        kwargs: For `matplotlib.pyplot.subplots`.
+    """
     import matplotlib.pyplot as plt
 
     if figsize is None:
@@ -152,7 +161,7 @@ def subplots(
     figure, axes = plt.subplots(nrows, ncols, figsize=figsize, **kwargs)
     if suptitle is not None:
         figure.suptitle(suptitle)
-    return figure, axes
+    return figure, axes if isinstance(axes, np.ndarray) else np.array([axes])
 
 
 def get_grid(
@@ -177,8 +186,9 @@ def get_grid(
         title: Written above the whole.
         return_fig: Return the figure too, first.
         flatten: Return a list of axes; otherwise the array of rows and columns.
-        kwargs: For `subplots`.
+        kwargs: For `subplots`; its `suptitle` is another name of `title`.
     """
+    title = kwargs.pop("suptitle", None) if title is None else title
     if nrows is None and ncols is None:
         nrows = max(int(math.sqrt(n)), 1)
     if ncols is None:

@@ -18,7 +18,7 @@ __all__ = [
 
 image_extensions: frozenset[str] = frozenset(
     ending for ending, kind in mimetypes.types_map.items() if kind.startswith("image/")
-) | {".webp", ".avif", ".jp2"}
+) | {".webp", ".avif", ".jp2", ".jfif", ".apng"}
 """File endings that mean an image, in lower case with their dot."""
 
 

@@ -1,9 +1,10 @@
 """Builtin values that know how to show themselves: as a title or as a cell of a table."""
 
-from typing import Any
+from typing import Any, Self
 
 from torte.data.showing import show_title
 from torte.dispatch.collection import L
+from torte.dispatch.helpers import is_iter
 
 __all__ = [
     "Category",
@@ -46,9 +47,18 @@ class TitledStr(ShowTitle, str):
 
 
 class TitledTuple(ShowTitle, tuple):
-    """A tuple that is shown as a title."""
+    """A tuple that is shown as a title.
+
+    Args:
+        x: an iterable, whose items it takes; `None` for nothing; anything else is a single item.
+        *rest: more items; then `x` is one item as well.
+    """
 
     __slots__ = ()
+
+    def __new__(cls, x: Any = None, *rest: Any) -> Self:
+        """Make the tuple of an iterable, or of the arguments."""
+        return super().__new__(cls, (x, *rest) if rest else L(x, use_list=is_iter(x)))
 
 
 class Category(ShowTitle, str):

@@ -4,7 +4,7 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any, Final, SupportsIndex, overload
 
-from torte.dispatch import L
+from torte.dispatch import L, is_iter
 
 __all__ = ["MISSING", "CategoryMap", "UnknownLabelError"]
 
@@ -157,10 +157,12 @@ class CategoryMap(Sequence[Any]):
     @overload
     def __getitem__(self, index: SupportsIndex) -> Any: ...
     @overload
-    def __getitem__(self, index: slice) -> L: ...
-    def __getitem__(self, index: SupportsIndex | slice) -> Any:
-        """One label, or an `L` of them."""
-        return self.items[index if isinstance(index, slice) else int(index)]
+    def __getitem__(self, index: slice | Sequence[int]) -> L: ...
+    def __getitem__(self, index: SupportsIndex | slice | Sequence[int]) -> Any:
+        """One label, or an `L` of those that a slice or several numbers pick."""
+        if isinstance(index, slice) or (is_iter(index) and not isinstance(index, str)):
+            return self.items[index]
+        return self.items[int(index)]  # pyright: ignore[reportArgumentType] - not a sequence here
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.items)

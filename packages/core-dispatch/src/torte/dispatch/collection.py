@@ -9,9 +9,9 @@ import functools
 import itertools
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Concatenate, Generic, ParamSpec, SupportsIndex, TypeVar, overload
+from typing import Any, Generic, SupportsIndex, TypeVar, overload
 
-from torte.dispatch.helpers import is_iter, noop, range_of
+from torte.dispatch.helpers import first, is_iter, noop, range_of
 from torte.dispatch.indexing import is_single_index, places_of_index
 
 __all__ = ["L"]
@@ -19,7 +19,6 @@ __all__ = ["L"]
 T = TypeVar("T")
 U = TypeVar("U")
 K = TypeVar("K")
-P = ParamSpec("P")
 
 _SHOWN = 10
 
@@ -29,7 +28,7 @@ def _as_items(value: Any, use_list: bool) -> Iterable[Any]:
         return ()
     if use_list:
         return list(value)
-    if isinstance(value, (str, bytes)) or hasattr(value, "tolist"):
+    if isinstance(value, (str, bytes, Mapping)) or hasattr(value, "tolist"):
         return (value,)
     return value if is_iter(value) else (value,)
 
@@ -47,7 +46,7 @@ def _as_function(f: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Calla
         return f.format
     if not callable(f):
         return f.__getitem__
-    return (lambda item: f(item, *args, **kwargs)) if args or kwargs else f
+    return functools.partial(f, *args, **kwargs) if args or kwargs else f
 
 
 def _get(item: Any, name: str, default: Any) -> Any:
@@ -62,8 +61,8 @@ class L(list[T], Generic[T]):
     """A list with NumPy-like indexing and methods that can be chained.
 
     Args:
-        items: an iterable, whose items it takes; `None` for nothing; anything else (a string, an
-            array or tensor too) is a single item.
+        items: an iterable, whose items it takes; `None` for nothing; anything else (a string, a
+            mapping, an array or tensor too) is a single item.
         *rest: more items; then `items` is one item as well.
         use_list: take the items of whatever `items` is, arrays and strings included.
         match: as many items as this has, a single one repeated.
@@ -125,16 +124,16 @@ class L(list[T], Generic[T]):
             found = found.map(operator.itemgetter(index))
         return found
 
-    def attrgot(self, name: str, default: Any = None) -> L[Any]:
+    def attrgot(self, k: str, default: Any = None) -> L[Any]:
         """Return an attribute (dots go deeper) of every item, or what a mapping has under a key."""
-        return self._new(_get(item, name, default) for item in self)
+        return self._new(_get(item, k, default) for item in self)
 
     # -- mapping and choosing --------------------------------------------------------------------
 
     @overload
-    def map(
-        self, f: Callable[Concatenate[T, P], U], /, *args: P.args, **kwargs: P.kwargs
-    ) -> L[U]: ...
+    def map(self, f: Callable[[T], U], /) -> L[U]: ...
+    @overload
+    def map(self, f: Callable[..., U], /, *args: Any, **kwargs: Any) -> L[U]: ...
     @overload
     def map(self, f: str, /) -> L[str]: ...
     @overload
@@ -146,7 +145,7 @@ class L(list[T], Generic[T]):
 
         Args:
             f: what to apply.
-            *args: passed to a function behind the item.
+            *args: passed to a function, before the item.
             **kwargs: passed to a function.
         """
         return self._new(map(_as_function(f, args, kwargs), self))
@@ -165,29 +164,47 @@ class L(list[T], Generic[T]):
         return next((made for made in map(function, self) if g(made)), None)
 
     def starmap(self, f: Callable[..., U], *args: Any, **kwargs: Any) -> L[U]:
-        """Apply a function to every item, spread over its parameters."""
+        """Apply a function to every item, spread over its parameters (behind `args`)."""
         items: Any = self
-        return self._new(f(*item, *args, **kwargs) for item in items)
+        return self._new(itertools.starmap(_as_function(f, args, kwargs), items))
 
-    def filter(
-        self, f: Callable[..., Any] = noop, *args: Any, negate: bool = False, **kwargs: Any
-    ) -> L[T]:
+    def filter(self, f: Callable[..., Any] = noop, negate: bool = False, **kwargs: Any) -> L[T]:
         """Keep the items for which `f` holds; with `negate` those for which it does not."""
-        function = _as_function(f, args, kwargs)
+        function = _as_function(f, (), kwargs)
         return self._new(item for item in self if bool(function(item)) is not negate)
 
-    def argwhere(
-        self, f: Callable[..., Any], *args: Any, negate: bool = False, **kwargs: Any
-    ) -> L[int]:
+    def partition(self, f: Callable[..., Any] = noop, **kwargs: Any) -> tuple[L[T], L[T]]:
+        """Return the items for which `f` holds, and the others."""
+        return self.filter(f, **kwargs), self.filter(f, negate=True, **kwargs)
+
+    def takewhile(self, f: Callable[[T], Any]) -> L[T]:
+        """Return the items up to the first one for which `f` does not hold."""
+        return self._new(itertools.takewhile(f, self))
+
+    def dropwhile(self, f: Callable[[T], Any]) -> L[T]:
+        """Return the items from the first one for which `f` does not hold."""
+        return self._new(itertools.dropwhile(f, self))
+
+    def compress(self, selectors: Iterable[Any]) -> L[T]:
+        """Return the items whose selector is true."""
+        return self._new(itertools.compress(self, selectors))
+
+    def first(self, f: Callable[[T], Any] | None = None, negate: bool = False) -> T | None:
+        """Return the first item (for which `f` holds, or does not where `negate`), or `None`."""
+        return first(self, f, negate)
+
+    def last(self, f: Callable[[T], Any] | None = None, negate: bool = False) -> T | None:
+        """Return the last item (for which `f` holds, or does not where `negate`), or `None`."""
+        return first(reversed(self), f, negate)
+
+    def argwhere(self, f: Callable[..., Any], negate: bool = False, **kwargs: Any) -> L[int]:
         """Return the places of the items for which `f` holds."""
-        function = _as_function(f, args, kwargs)
+        function = _as_function(f, (), kwargs)
         return self._new(n for n, item in enumerate(self) if bool(function(item)) is not negate)
 
-    def argfirst(
-        self, f: Callable[..., Any], *args: Any, negate: bool = False, **kwargs: Any
-    ) -> int | None:
+    def argfirst(self, f: Callable[..., Any], negate: bool = False, **kwargs: Any) -> int | None:
         """Return the place of the first item for which `f` holds, or `None`."""
-        function = _as_function(f, args, kwargs)
+        function = _as_function(f, (), kwargs)
         places = (n for n, item in enumerate(self) if bool(function(item)) is not negate)
         return next(places, None)
 
@@ -227,6 +244,7 @@ class L(list[T], Generic[T]):
         key: Callable[[T], Any] | str | int | None = None,
         reverse: bool = False,
         cmp: Callable[[T, T], int] | None = None,
+        **kwargs: Any,
     ) -> L[T]:
         """Return the items sorted.
 
@@ -234,8 +252,10 @@ class L(list[T], Generic[T]):
             key: sorts by what a function returns, by an attribute's name, or by an index.
             reverse: largest first.
             cmp: compares two items itself (negative, zero or positive); instead of a key.
+            **kwargs: passed to a key that is a function.
         """
         by: Any = _key(key) if cmp is None else functools.cmp_to_key(cmp)
+        by = functools.partial(by, **kwargs) if kwargs else by
         return self._new(sorted(self, key=by, reverse=reverse))
 
     def shuffle(self, rng: Any = None) -> L[T]:
@@ -285,6 +305,38 @@ class L(list[T], Generic[T]):
     def concat(self) -> L[Any]:
         """Return the items of the items, one level deep."""
         return self._new(itertools.chain.from_iterable(L(item) for item in self))
+
+    def flatten(self) -> L[Any]:
+        """Return the items of the items, at any depth; strings and arrays stay whole."""
+        return self._new(_flat(self))
+
+    def flatmap(self, f: Callable[..., Any], **kwargs: Any) -> L[Any]:
+        """Apply a function to every item and join the iterables that it returns."""
+        return self.map(f, **kwargs).concat()
+
+    def accumulate(self, f: Callable[[Any, T], Any] = operator.add, initial: Any = None) -> L[Any]:
+        """Return what combining the items from the left gives after every one of them."""
+        return self._new(itertools.accumulate(self, f, initial=initial))
+
+    def batched(self, n: int) -> L[tuple[T, ...]]:
+        """Return the items in tuples of `n`, the last one perhaps shorter."""
+        if n < 1:
+            raise ValueError(f"n={n!r}: a batch holds at least one item")
+        return self._new(
+            tuple(list.__getitem__(self, slice(at, at + n))) for at in range_of(0, len(self), n)
+        )
+
+    def pairwise(self) -> L[tuple[T, T]]:
+        """Return every item with the one after it."""
+        return self._new(itertools.pairwise(self))
+
+    def combinations(self, r: int) -> L[tuple[T, ...]]:
+        """Return every choice of `r` items, in their order."""
+        return self._new(itertools.combinations(self, r))
+
+    def permutations(self, r: int | None = None) -> L[tuple[T, ...]]:
+        """Return every order of `r` items; of all of them by default."""
+        return self._new(itertools.permutations(self, r))
 
     def cycle(self) -> Iterator[T]:
         """Return an iterator that goes round for ever."""
@@ -347,7 +399,7 @@ class L(list[T], Generic[T]):
         return self.map(operator.not_)
 
     def __eq__(self, other: Any) -> bool:
-        if isinstance(other, (list, tuple)):
+        if isinstance(other, (list, tuple, range)):
             return len(self) == len(other) and all(map(_same, self, other))
         return list(self) == other.tolist() if hasattr(other, "tolist") else NotImplemented
 
@@ -363,6 +415,15 @@ class L(list[T], Generic[T]):
 
     def __reduce__(self) -> Any:
         return type(self), (), self.__dict__ or None, iter(self)
+
+
+def _flat(items: Iterable[Any]) -> Iterator[Any]:
+    for item in items:
+        parts = L(item)
+        if len(parts) == 1 and parts[0] is item:
+            yield item
+        else:
+            yield from _flat(parts)
 
 
 def _same(one: Any, other: Any) -> bool:

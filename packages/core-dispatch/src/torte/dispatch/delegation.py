@@ -61,7 +61,7 @@ def delegates(
         to: a function, method, class (its constructor) or callable object; `None` on a class means
             its base class's constructor.
         keep: keep `**kwargs` in the signature, for further delegation.
-        but: names to leave out.
+        but: names to leave out, as names or one string with commas.
 
     Returns:
         A decorator for functions, methods, static and class methods and classes. It changes what
@@ -70,7 +70,8 @@ def delegates(
     Raises:
         DelegationError: there is no `**kwargs`, or nothing to delegate to.
     """
-    left_out = frozenset([but] if isinstance(but, str) else but or ())
+    given = but.replace(",", " ").split() if isinstance(but, str) else but
+    left_out = frozenset(given or ())
 
     def decorate(function: Any) -> Any:
         target = to

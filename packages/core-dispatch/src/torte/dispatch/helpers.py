@@ -1,8 +1,9 @@
 """Small helpers that several layers share."""
 
+import functools
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any, TypeVar
 
 __all__ = [
@@ -44,27 +45,48 @@ def is_iter(x: Any) -> bool:
 
 
 def is_listy(x: Any) -> bool:
-    """Whether `x` is a tuple, a list or a slice."""
-    return isinstance(x, (tuple, list, slice))
+    """Whether `x` is a tuple, a list, a set, a slice or a generator."""
+    return isinstance(x, (tuple, list, set, slice, Generator))
 
 
 def listify(x: Any) -> list[Any]:
-    """Return a list: of the items of an iterable, of a single thing, or of nothing for `None`."""
+    """Return a list: of the items of an iterable, of a single thing, or of nothing for `None`.
+
+    Strings, mappings and arrays are single things.
+    """
     if x is None:
         return []
-    if isinstance(x, (str, bytes)) or hasattr(x, "tolist") or not is_iter(x):
+    if isinstance(x, (str, bytes, Mapping)) or hasattr(x, "tolist") or not is_iter(x):
         return [x]
     return list(x)
 
 
-def first(items: Iterable[T], f: Callable[[T], Any] | None = None, default: Any = None) -> Any:
-    """Return the first item (for which `f` holds), or `default`."""
-    return next((item for item in items if f is None or f(item)), default)
+def first(
+    x: Iterable[T] | None,
+    f: Callable[..., Any] | None = None,
+    negate: bool = False,
+    default: Any = None,
+    **kwargs: Any,
+) -> Any:
+    """Return the first item (for which `f` holds), or `default`.
+
+    Args:
+        x: the items; `None` for nothing.
+        f: what has to hold for an item.
+        negate: look for an item for which `f` does not hold.
+        default: returned if there is none.
+        **kwargs: passed to `f`.
+    """
+    holds = functools.partial(f, **kwargs) if f is not None and kwargs else f
+    items = () if x is None else x
+    return next(
+        (each for each in items if holds is None or bool(holds(each)) is not negate), default
+    )
 
 
 def camel2snake(name: str) -> str:
     """Return a class's name as an attribute's: `GradientClip` becomes `gradient_clip`."""
-    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
+    name = re.sub(r"([^_])([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).lower()
 
 
@@ -82,7 +104,7 @@ def store_attr(
         self: the object; by default the calling method's first argument.
         but: which ones not to store.
         cast: convert each to its annotation, where that is a class.
-        **attrs: attributes to store instead.
+        **attrs: further attributes to store.
 
     The stored values are also found in `__stored_args__`, which `DisplayedTransform` shows and
     descriptions use.
@@ -92,9 +114,9 @@ def store_attr(
     arguments = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     if self is None:
         self = frame.f_locals[arguments[0]]
-    if not attrs:
-        wanted = arguments[1:] if names is None else _split(names)
-        attrs = {name: frame.f_locals[name] for name in wanted if name not in _split(but)}
+    wanted = arguments[1:] if names is None else _split(names)
+    own = {name: frame.f_locals[name] for name in wanted if name not in _split(but)}
+    attrs = {**own, **attrs}
     if cast:
         annotations = getattr(getattr(type(self), code.co_name, None), "__annotations__", {})
         attrs = {name: _cast(value, annotations.get(name)) for name, value in attrs.items()}

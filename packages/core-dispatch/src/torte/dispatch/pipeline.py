@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from torte.dispatch.collection import L
+from torte.dispatch.helpers import camel2snake
 from torte.dispatch.indexing import is_single_index
 from torte.dispatch.registry import serializable
 from torte.dispatch.transform import make_transform
@@ -269,6 +270,8 @@ class Pipeline:
         if name.startswith("_") or name in ("fs", "state", "load_state", "as_subclass"):
             raise AttributeError(name)
         found = [getattr(step, name) for step in self.fs if hasattr(step, name)]
+        if not found:  # the step itself, by its class: `dls.categorize`
+            found = [step for step in self.fs if camel2snake(type(step).__name__) == name]
         if not found:
             raise AttributeError(
                 f"neither the pipeline nor any of its steps ({self.name}) has {name!r}"

@@ -95,8 +95,12 @@ def find_architecture(arch: ArchitectureLike) -> Architecture:
 
 
 def _by_function(function: Callable[..., nn.Module]) -> Architecture:
+    from torte.vision.models import torchvision_names
+
     module = getattr(function, "__module__", "") or ""
     name = getattr(function, "__name__", "")
+    if name and getattr(torchvision_names, name, None) is function:
+        module, function = "torchvision.models", _torchvision_function(name)
     if module.startswith("torchvision.models") and name in _torchvision_names():
         return Architecture("torchvision", name, function)
     if module.startswith("timm.models") and name in _timm_names():
@@ -134,9 +138,7 @@ def _in_timm(name: str) -> Architecture | None:
 def _in_torchvision(name: str) -> Architecture | None:
     if name not in _torchvision_names():
         return None
-    from torchvision.models import get_model_builder
-
-    return Architecture("torchvision", name, get_model_builder(name))
+    return Architecture("torchvision", name, _torchvision_function(name))
 
 
 def _in_registry(name: str) -> Architecture | None:
@@ -171,6 +173,12 @@ def _torchvision_names() -> list[str]:
     from torchvision import models
 
     return models.list_models(module=models)
+
+
+def _torchvision_function(name: str) -> Callable[..., nn.Module]:
+    from torchvision.models import get_model_builder
+
+    return get_model_builder(name)
 
 
 def _has_timm() -> bool:

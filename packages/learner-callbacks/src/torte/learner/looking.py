@@ -27,6 +27,8 @@ class Looking(TrainingLoop):
         the model's modules, the callbacks' and the metrics' attributes, and the loop's own fields.
         Callbacks that are `fit_only` are left out within the block. Weights and optimizer are not
         looked after: a pass without gradients does not touch them.
+        Callbacks given to a pass (`cbs=`) come later than this and keep what they gathered; those
+        that the learner has already do not.
 
         Args:
             *loaders: Loaders to look after besides the learner's own.

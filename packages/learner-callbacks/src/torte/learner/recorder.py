@@ -45,6 +45,10 @@ class _History:
 class Recorder(Callback):
     """Register losses and learning rates by batch, and losses and metrics by epoch.
 
+    `train_loss` in an epoch's row is the mean over the samples of that epoch, which can be compared
+    with `valid_loss`; fastai shows the smoothed loss there, which is `losses[-1]` here. A fit from
+    a later `start_epoch` has rows for the epochs that it ran, and none for those before.
+
     Recording a batch costs about two microseconds and never waits for the device; numbers are read
     at the end of an epoch or when somebody looks.
 

@@ -517,3 +517,18 @@ def test_displayed_transforms_show_their_arguments():
     assert repr(Resize(3)) == "Resize(size=3, method='crop')"
     assert repr(Double()) == "Double"
     assert repr(Transform(add_one)) == "add_one"
+
+
+def test_static_methods_encode_too():
+    class Scale(Transform):
+        @staticmethod
+        def encodes(x: int):
+            return x * 2
+
+        @staticmethod
+        def decodes(x: int):
+            return x // 2
+
+    scale = Scale()
+    assert scale((3, "a")) == (6, "a")
+    assert scale.decode(6) == 3

@@ -5,6 +5,7 @@ one before. When the class is made, every such name becomes a table of its own t
 tables of the base classes; a table written in the body (`encodes = TypeDispatch()`) is taken over.
 """
 
+import functools
 import inspect
 import sys
 from collections.abc import Callable, Sequence
@@ -106,8 +107,28 @@ def _table_for(written: Any, gathered: list[Any], frame: FrameType | None) -> Tr
             table.add(function, where)
     for function in gathered:
         if function is not None:
-            table.add(function, frame)
+            table.add(_as_method(function), frame)
     return table
+
+
+def _as_method(function: Any) -> Any:
+    """Return a static method as one that takes the transform and drops it."""
+    if not isinstance(function, staticmethod):
+        return function
+    written: Any = function.__func__
+
+    @functools.wraps(written)
+    def drop_self(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return written(*args, **kwargs)
+
+    signature = inspect.signature(written)
+    itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    own = list(signature.parameters.values())
+    if own and own[0].kind is inspect.Parameter.POSITIONAL_ONLY:
+        itself = itself.replace(kind=inspect.Parameter.POSITIONAL_ONLY)
+    made: Any = drop_self
+    made.__signature__ = signature.replace(parameters=[itself, *own])
+    return made
 
 
 class TransformMeta(type):

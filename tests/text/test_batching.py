@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 from torte.data import Datasets
 from torte.text import (
     LMDataLoader,
+    Pad_Chunk,
+    Pad_Input,
     PadChunk,
+    PadInput,
     SortedDL,
     TensorText,
     pad_chunk,
@@ -115,6 +118,7 @@ def test_pad_input_chunk_does_what_its_transform_does() -> None:
     padded = pad_input_chunk([(text(1, 2, 3, 4, 5), 0), (text(6), 1)], pad_idx=0, seq_len=2)
     assert [sample[0].tolist() for sample in padded] == [[1, 2, 3, 4, 5], [0, 0, 0, 0, 6]]
     assert [sample[1] for sample in padded] == [0, 1]
+    assert (Pad_Chunk, Pad_Input) == (PadChunk, PadInput)
 
 
 def test_a_sorted_loader_takes_the_steps_that_data_blocks_pass() -> None:

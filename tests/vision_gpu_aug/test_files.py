@@ -161,3 +161,12 @@ def test_addresses_from_a_file_and_failures(tmp_path, server):
     assert len(download_images(tmp_path / "e", urls=[f"{server}/cat.png"] * 3, max_pics=2)) == 2
     with pytest.raises(ValueError, match="either url_file or urls"):
         download_images(tmp_path / "d")
+
+
+def test_an_image_of_an_absolute_path_is_not_overwritten(tmp_path):
+    source = tmp_path / "large.png"
+    Image.new("RGB", (50, 40)).save(source)
+    written = resize_image(source.absolute(), dest=tmp_path / "small", max_size=20)
+    assert written == tmp_path / "small" / "large.png"
+    with Image.open(written) as small, Image.open(source) as large:
+        assert (small.size, large.size) == ((20, 16), (50, 40))

@@ -1,6 +1,8 @@
 """Text: tokenize, fine-tune a language model, classify."""
 
 from torte.text.batching import (
+    Pad_Chunk,
+    Pad_Input,
     PadChunk,
     PadInput,
     SortedDL,
@@ -94,6 +96,8 @@ __all__ = [
     "Numericalize",
     "PadChunk",
     "PadInput",
+    "Pad_Chunk",
+    "Pad_Input",
     "PoolingLinearClassifier",
     "RNNDropout",
     "SentenceEncoder",

@@ -10,7 +10,16 @@ from torch import Tensor
 from torte.data.tfmd_loader import TfmdDL
 from torte.dispatch import ItemTransform, Transform, serializable
 
-__all__ = ["PadChunk", "PadInput", "SortedDL", "pad_chunk", "pad_input", "pad_input_chunk"]
+__all__ = [
+    "PadChunk",
+    "PadInput",
+    "Pad_Chunk",
+    "Pad_Input",
+    "SortedDL",
+    "pad_chunk",
+    "pad_input",
+    "pad_input_chunk",
+]
 
 
 def _fields(samples: Sequence[Any], pad_fields: int | Sequence[int]) -> list[int]:
@@ -121,6 +130,11 @@ class PadChunk(Transform):
             )
             for sample in samples
         ]
+
+
+# fastai's names of these two.
+Pad_Input = PadInput
+Pad_Chunk = PadChunk
 
 
 def pad_input_chunk(

@@ -88,7 +88,7 @@ def resize_image(
     """Writes a copy of `src / file` to `dest / file`, made smaller if it is larger than `max_size`.
 
     Args:
-        file: Path below `src`; kept below `dest`.
+        file: Path below `src`; kept below `dest`. Of an absolute path `dest` gets the name alone.
         dest: Folder to write to.
         src: Folder to read from.
         max_size: Largest length of the longer side; None keeps the size.
@@ -108,7 +108,9 @@ def resize_image(
     """
     if n_channels not in _MODES:
         raise ValueError(f"n_channels must be 1, 3 or 4, got {n_channels!r}")
-    source, target = Path(src) / file, Path(dest) / file
+    # Joined to an absolute path, a folder vanishes: the copy would overwrite the image itself.
+    below = Path(file).name if Path(file).is_absolute() else file
+    source, target = Path(src) / file, Path(dest) / below
     if ext is not None:
         target = target.with_suffix(ext)
     if resume and target.exists():

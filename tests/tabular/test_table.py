@@ -12,6 +12,7 @@ from torte.tabular import (
     TabularDataLoaders,
     TabularPandas,
     df_shrink,
+    tabular_config,
     tabular_learner,
 )
 
@@ -120,6 +121,13 @@ def test_a_predicted_row_can_be_shown(table, df, capsys) -> None:
     assert shown[1].split()[1:] == ["x", "3", "1.0", "1.0", table.vocab[int(label)]]
     assert row.items.shape == (1, 5)
     assert chances.shape == (2,)
+
+
+def test_the_range_of_outputs_may_be_in_the_config(table) -> None:
+    dls = table.dataloaders(bs=3)
+    for y_range, expected in ((None, 2), ((0, 5), 5)):
+        learn = tabular_learner(dls, [4], config=tabular_config(y_range=(0, 2)), y_range=y_range)
+        assert learn.model.layers[-1].high == expected
 
 
 def test_numbers_beyond_float32_stay_finite() -> None:

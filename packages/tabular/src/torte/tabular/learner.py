@@ -65,16 +65,18 @@ def tabular_learner(
         emb_szs: Sizes of embeddings by column, where they shall differ from the rule's.
         config: More arguments for the model, as `tabular_config` returns.
         n_out: Number of outputs; by default what the targets ask for.
-        y_range: Range of the outputs.
+        y_range: Range of the outputs; by default what `config` says.
         **kwargs: For `Learner`.
     """
     table = dls.train.dataset
+    settings = dict(config or {})
+    if y_range is not None:
+        settings["y_range"] = y_range
     model = create_tabular_model(
         get_emb_sz(table, emb_szs),
         len(table.cont_names),
         get_c(dls) if n_out is None else n_out,
         list(layers or (200, 100)),
-        y_range=y_range,
-        **dict(config or {}),
+        **settings,
     )
     return TabularLearner(dls, model, **kwargs)

@@ -152,3 +152,11 @@ def test_a_user_who_has_seen_everything_gets_nothing() -> None:
     table = collab_learner(dls, n_factors=2).recommend([1, 2], k=2)
     assert table["user"].tolist() == [2, 2]
     assert sorted(table["item"].tolist()) == [3, 4]
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, 6), ((0, 7), 7)])
+def test_the_range_of_ratings_may_be_in_the_config(ratings, given, expected) -> None:
+    dls = CollabDataLoaders.from_df(ratings, seed=1, bs=32)
+    config = {"y_range": (0, 6)}
+    learn = collab_learner(dls, use_nn=True, layers=[4], config=config, y_range=given)
+    assert learn.model.layers[-1].high == expected

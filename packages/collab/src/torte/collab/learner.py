@@ -195,8 +195,7 @@ def collab_learner(
         model: nn.Module = create_embedding_nn(
             [list(size) for size in sizes],
             list(layers or [n_factors]),
-            y_range=y_range,
-            **dict(config or {}),
+            **dict(config or {}) | ({} if y_range is None else {"y_range": y_range}),
         )
     else:
         users, items = table.classes[table.user_name], table.classes[table.item_name]

@@ -22,6 +22,7 @@ from torte.data.seeding import (
     sample_key,
     sample_keys,
     seed_globals,
+    set_seed,
     uniform,
 )
 
@@ -241,3 +242,17 @@ def test_fresh_seeds_differ_and_follow_torch():
     assert seeds == [fresh_seed() for _ in range(10)]
     assert len(set(seeds)) == 10
     assert all(0 <= seed < 2**31 for seed in seeds)
+
+
+def test_set_seed_repeats_every_global_generator():
+    def drawn():
+        set_seed(2**40 + 7)
+        return random.random(), np.random.rand(), torch.rand(1).item()  # noqa: NPY002
+
+    before = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    try:
+        assert drawn() == drawn()
+        set_seed(1, reproducible=True)
+        assert torch.backends.cudnn.deterministic
+    finally:
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before

@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -95,7 +96,7 @@ def one_cycle(pos, pct, start, middle, end):
 
 
 def test_one_cycle_follows_the_formula_at_every_step():
-    learn = line_learner(opt_func=SGD)
+    learn = line_learner(opt_func=partial(SGD, mom=0.9))
     learn.fit_one_cycle(4, 0.1)
     steps = [k / 20 for k in range(20)]
     lrs = [one_cycle(p, 0.25, 0.1 / 25, 0.1, 0.1 / 1e5) for p in steps]
@@ -103,6 +104,13 @@ def test_one_cycle_follows_the_formula_at_every_step():
     assert learn.recorder.hps["lr"] == pytest.approx(lrs, rel=1e-12)
     assert learn.recorder.hps["mom"] == pytest.approx(moms, rel=1e-12)
     assert learn.recorder.lrs == pytest.approx(lrs, rel=1e-12)
+
+
+def test_one_cycle_gives_no_momentum_to_an_optimizer_made_without():
+    learn = line_learner(opt_func=SGD)
+    learn.fit_one_cycle(1, 0.1)
+    assert set(learn.recorder.hps) == {"lr"}
+    assert learn.opt.hypers[0]["mom"] == 0
 
 
 def test_one_cycle_arguments():

@@ -122,6 +122,7 @@ from torte.data.seeding import (
     mix,
     next_stream,
     sample_key,
+    set_seed,
     uniform,
 )
 from torte.data.showing import (
@@ -324,6 +325,7 @@ __all__ = [
     "plain",
     "rebuild_loaders",
     "sample_key",
+    "set_seed",
     "show_at",
     "show_batch",
     "show_image",

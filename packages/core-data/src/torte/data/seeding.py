@@ -37,6 +37,7 @@ __all__ = [
     "sample_key",
     "sample_keys",
     "seed_globals",
+    "set_seed",
     "uniform",
 ]
 
@@ -279,6 +280,24 @@ def seed_globals(key: int) -> None:
 
 
 _spare: list[Any] = []  # bit generators for GlobalSeeds; they are seeded before they are used
+
+
+def set_seed(s: int, reproducible: bool = False) -> None:
+    """Seed the global generators of Python, NumPy and torch (of every device).
+
+    Loaders and models that are made afterwards draw from them, so a script that begins with it
+    gives the same results each time.
+
+    Args:
+        s: The seed.
+        reproducible: Whether cuDNN is to use deterministic algorithms only, which may be slower.
+    """
+    random.seed(s)
+    np.random.seed(s % (1 << 32))  # noqa: NPY002 - users' code may draw from it
+    torch.manual_seed(s)
+    if reproducible:
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False
 
 
 class GlobalSeeds:

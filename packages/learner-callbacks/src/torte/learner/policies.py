@@ -106,14 +106,17 @@ class TrainingPolicies(Looking):
             div_final: By what it is divided at the end.
             pct_start: Which part of training the rise takes.
             wd: Weight decay.
-            moms: Momentum at the start, at the peak and at the end; the learner's by default.
+            moms: Momentum at the start, at the peak and at the end; the learner's by default,
+                if the optimizer has any.
             cbs: Callbacks for this fit alone.
             reset_opt: Whether to make the optimizer anew.
             start_epoch: Which epoch to begin with.
         """
         top = self._rates(lr_max, reset_opt)
         scheds = {"lr": combined_cos(pct_start, top / div, top, top / div_final)}
-        if "mom" in self.opt.hypers[0]:
+        present = self.opt.hypers[0].get("mom")
+        # An optimizer made without momentum, as by `SGD(params, lr)`, is given none unasked.
+        if present or (present is not None and moms is not None):
             scheds["mom"] = combined_cos(pct_start, *(self.moms if moms is None else moms))
         self._fit_scheduled(n_epoch, scheds, cbs, wd=wd, start_epoch=start_epoch)
 

@@ -72,6 +72,12 @@ def _power(x: TensorList, exponent: float) -> Any:
     return torch._foreach_sqrt(x) if exponent == 0.5 else torch._foreach_pow(x, exponent)
 
 
+def _clone(x: TensorList) -> Any:
+    """Copy tensors; the oldest PyTorch that torte runs on has no single call for it."""
+    whole = getattr(torch, "_foreach_clone", None)
+    return [each.clone() for each in x] if whole is None else whole(x)
+
+
 _WHOLE: dict[str, Callable[..., Any]] = {
     name: getattr(torch, f"_foreach_{name}")
     for base in ("mul", "div", "addcmul", "addcdiv", "lerp", "maximum", "minimum", *_UNARY)
@@ -84,7 +90,7 @@ _WHOLE.update(
         "sub": _scaled("add", -1),
         "sub_": _scaled("add_", -1),
         "pow": _power,
-        "clone": torch._foreach_clone,
+        "clone": _clone,
         "copy_": torch._foreach_copy_,
         "zero_": torch._foreach_zero_,
         "norm": torch._foreach_norm,
@@ -171,7 +177,7 @@ class ForeachPlan(RecordedPlan):
             if widened:
                 works, found = list(map(to_work, works)), list(map(to_work, found))
             if spoils_gradients:
-                found = list(torch._foreach_clone(found))
+                found = list(_clone(found))
             inputs = [works, found]
             for name in program.inputs[2:]:
                 if name in cohort.state_names:
@@ -208,7 +214,7 @@ class ForeachPlan(RecordedPlan):
                 if owned.get(id(result)) != name:
                     torch._foreach_copy_(current, result)
             else:
-                fresh = list(torch._foreach_clone(result)) if id(result) in owned else result
+                fresh = list(_clone(result)) if id(result) in owned else result
                 owned[id(fresh)] = name
                 for state, tensor in zip(cohort.states, _like(cohort, fresh), strict=True):
                     state[name] = tensor

@@ -22,7 +22,7 @@ def SGD(  # noqa: N802 (fastai's name)
         params: Parameters or groups of them.
         lr: Learning rate.
         mom: Momentum; as long as it is 0, no average is kept. It begins when it is set, also by a
-            schedule: for plain SGD under `fit_one_cycle` pass that `moms=(0, 0, 0)`.
+            schedule (but the Learner's `fit_one_cycle` leaves an optimizer made without it alone).
         wd: Weight decay.
         decouple_wd: Decay the weights themselves, rather than adding `wd·p` to the gradient.
         nesterov: Use Nesterov's momentum (Sutskever et al. 2013, as in `torch.optim.SGD`).

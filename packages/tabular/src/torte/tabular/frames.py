@@ -89,7 +89,8 @@ def categories(series: nw.Series[Any]) -> tuple[np.ndarray, list[Any]]:
     values = series.unique().drop_nulls().to_list()
     if ordered is not None:
         values.sort(key=ordered.index)
-    codes = series.replace_strict(values, range(len(values)), default=-1, return_dtype=nw.Int64)
+    places = list(range(len(values)))
+    codes = series.replace_strict(values, places, default=-1, return_dtype=nw.Int64)
     return codes.fill_null(-1).to_numpy(), values
 
 

@@ -158,6 +158,8 @@ def subplots(
     if figsize is None:
         extra = 0.0 if suptitle is None else 0.6
         figsize = (ncols * imsize, nrows * imsize + extra)
+    # Constrained: titles of any number of lines find room between the images.
+    kwargs.setdefault("layout", "constrained")
     figure, axes = plt.subplots(nrows, ncols, figsize=figsize, **kwargs)
     if suptitle is not None:
         figure.suptitle(suptitle)

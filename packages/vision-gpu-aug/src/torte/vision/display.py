@@ -70,6 +70,11 @@ def show_legend(axes: Sequence[Any], codes: Sequence[str], present: Sequence[int
     width, height = figure.get_size_inches()
     longest = max(len(str(codes[number])) for number in present)
     ncols = max(1, min(len(handles), int(width / (0.5 + 0.09 * longest))))
+    engine = figure.get_layout_engine()
+    if engine is not None and not engine.adjust_compatible:
+        # A constrained layout finds the room by itself.
+        figure.legend(handles=handles, loc="outside lower center", ncols=ncols, frameon=False)
+        return
     room = 0.15 + 0.24 * math.ceil(len(handles) / ncols)
     figure.subplots_adjust(bottom=max(figure.subplotpars.bottom, (room + 0.1) / height))
     figure.legend(handles=handles, loc="lower center", ncols=ncols, frameon=False)

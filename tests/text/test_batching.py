@@ -124,3 +124,13 @@ def test_pad_input_chunk_does_what_its_transform_does() -> None:
 def test_a_sorted_loader_takes_the_steps_that_data_blocks_pass() -> None:
     loader = SortedDL([(text(1, 2),), (text(3, 4),)], bs=2, seq_len=72)
     assert loader.one_batch()[0].shape == (2, 2)
+
+
+def test_processes_share_the_rows_of_a_language_model():
+    def make():
+        return LMDataLoader(corpus([10] * 20), bs=4, seq_len=11, shuffle=True, seed=5)
+
+    shares = [list(make().share(rank, 3)) for rank in range(3)]
+    for (x, y), *parts in zip(make(), *shares, strict=True):
+        assert torch.equal(x, torch.cat([share.batch[0] for share in parts]))
+        assert torch.equal(y, torch.cat([share.batch[1] for share in parts]))

@@ -125,6 +125,7 @@ from torte.data.seeding import (
     set_seed,
     uniform,
 )
+from torte.data.sharing import BatchShare
 from torte.data.showing import (
     get_grid,
     show_image,
@@ -211,6 +212,7 @@ __all__ = [
     "ArrayImageBase",
     "ArrayMask",
     "AttrGetter",
+    "BatchShare",
     "Categorize",
     "Category",
     "CategoryBlock",

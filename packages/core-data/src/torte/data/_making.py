@@ -64,13 +64,13 @@ class BatchMaker:
 
     def __call__(self, task: Task) -> Made:
         """Make one batch. Exceptions are part of the result, so that they reach the consumer."""
-        made = Made(task.number)
+        made = Made(task.number, task.size)
         seeds = GlobalSeeds() if self.seed_globals and not self.portable else None
         try:
             # A dataset may itself use a loader: `drawing` puts back what is in force outside.
             with drawing(None), seeds or contextlib.nullcontext():
                 if self.planned:
-                    self._make(made, task, task.samples)
+                    self._make_planned(made, task)
                 else:
                     self._make_from_stream(made, task)
         except Exception as error:  # noqa: BLE001 - raised again by the consumer
@@ -91,6 +91,15 @@ class BatchMaker:
             return keys if task.repetition is None else repeated_keys(keys, task.repetition)
         places = np.arange(task.first, task.first + count, dtype=np.int64)
         return sample_keys(loader.seed, task.epoch, places)
+
+    def _make_planned(self, made: Made, task: Task) -> None:
+        """Make the batch; of one that processes share, this one's part, or all if that is none."""
+        own = task.own()
+        if len(own.samples):
+            self._make(made, own, own.samples)
+        if not made.count and task.part is not None:
+            made.is_spare = True
+            self._make(made, task, task.samples)
 
     def _make(self, made: Made, task: Task, samples: Any) -> None:
         """Make the items of one batch and put them together."""

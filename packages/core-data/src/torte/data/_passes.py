@@ -14,6 +14,7 @@ from torte.data._tasks import Made, Problem
 from torte.data.devices import moved_ahead, pinned, to_device
 from torte.data.errors import LoaderError
 from torte.data.seeding import GlobalSeeds, drawing_batch
+from torte.data.sharing import BatchShare, Sharing
 from torte.data.workers import run_tasks
 
 __all__ = ["IteratedLoader", "SkippedItemsWarning"]
@@ -61,13 +62,34 @@ class IteratedLoader:
 
     def __iter__(self) -> Iterator[Any]:
         """Begin a pass. Several may be under way at once, each with workers of its own."""
+        return self._passed(None)
+
+    def share(self, rank: int, world: int) -> Iterator[BatchShare]:
+        """Begin a pass that several processes share, each of which makes its rows of every batch.
+
+        Where the samples of a batch are known before it is made, a process makes only its own;
+        otherwise (iterable datasets, ready-made batches, a `create_batches` of the user's) it makes
+        the batch and cuts it.
+
+        Args:
+            rank: Which process this is, from 0.
+            world: How many there are. All need a loader of the same data, seed and epoch.
+
+        Returns:
+            For each batch this process's rows, how many count, and how many the whole batch has.
+        """
+        sharing = Sharing(self, rank, world)
+        for batch in self._passed(sharing):
+            yield BatchShare(batch, *sharing.sizes.popleft())
+
+    def _passed(self, sharing: Sharing | None) -> Iterator[Any]:
         current = _Pass(self)
         self.passes.append(current)
         self.failures = []
         start, self.resume_at = self.resume_at, 0
         try:
             self.before_iter()
-            for number, batch in self._batches(current.epoch, start):
+            for number, batch in self._batches(current.epoch, start, sharing):
                 current.position = number + 1
                 yield batch
             self._report()
@@ -77,12 +99,19 @@ class IteratedLoader:
                 self.epoch = max(self.epoch, current.epoch + 1)
             self.after_iter()
 
-    def _batches(self, epoch: int, start: int) -> Iterator[tuple[int, Any]]:
+    def _batches(
+        self, epoch: int, start: int, sharing: Sharing | None
+    ) -> Iterator[tuple[int, Any]]:
         """(number, batch on the device after `after_batch`) from batch `start` on."""
         self.runs += 1
         tasks = pass_tasks(self, self.runs, epoch, start)
+        if sharing is not None:
+            tasks = sharing.tasks(tasks)
         results = self._usable(run_tasks(self, tasks), start)
-        for number, keys, batch in self._on_device(results):
+        if sharing is not None:
+            results = sharing.shares(results)
+        usable = ((made.number, torch.from_numpy(made.keys), made.batch) for made in results)
+        for number, keys, batch in self._on_device(usable):
             with drawing_batch(keys):
                 batch = self.after_batch(batch)  # noqa: PLW2901
             yield number, self.finish_batch(batch)
@@ -91,8 +120,8 @@ class IteratedLoader:
         """Called with each batch that leaves the loader."""
         return batch
 
-    def _usable(self, results: Iterator[Made], start: int) -> Iterator[tuple[int, Any, Any]]:
-        """(number, keys, batch) of what was made; raises what went wrong; stops at the end."""
+    def _usable(self, results: Iterator[Made], start: int) -> Iterator[Made]:
+        """What was made and holds a batch; raises what went wrong; stops at the end."""
         ended = 0
         skip = 0 if self.makes_batches_singly else start
         try:
@@ -101,7 +130,7 @@ class IteratedLoader:
                 if made.problem is not None:
                     raise made.problem.exception()
                 if made.batch is not None and made.number >= skip:
-                    yield made.number, torch.from_numpy(made.keys), made.batch
+                    yield made
                 ended += made.ended
                 if ended and ended >= made.streams:
                     return

@@ -27,6 +27,7 @@ class Task(NamedTuple):
         first: The place in the pass of the first sample.
         start: The number of the first task of the pass that is asked for.
         repetition: How often each sample came before in this pass; `None` if none did.
+        part: Which of the samples this process makes, where several share each batch.
     """
 
     run: int
@@ -37,6 +38,20 @@ class Task(NamedTuple):
     first: int
     start: int = 0
     repetition: np.ndarray | None = None
+    part: slice | None = None
+
+    def own(self) -> "Task":
+        """The task of making this process's part alone."""
+        part = self.part
+        if part is None:
+            return self
+        return self._replace(
+            samples=self.samples[part],
+            size=part.stop - part.start,
+            first=self.first + part.start,
+            repetition=None if self.repetition is None else self.repetition[part],
+            part=None,
+        )
 
 
 class Problem(NamedTuple):
@@ -86,12 +101,18 @@ class Made:
         problem: What to raise instead of going on.
         ended: The stream of samples ended, at this worker if there is more than one stream.
         streams: How many such streams there are.
+        total: How many samples the task has for all processes together.
+        is_spare: This process had no sample of its own, and has the whole batch in its place.
     """
 
-    __slots__ = ("batch", "count", "ended", "failures", "keys", "number", "problem", "streams")
+    __slots__ = (
+        *("batch", "count", "ended", "failures", "is_spare", "keys", "number", "problem"),
+        *("streams", "total"),
+    )
 
-    def __init__(self, number: int) -> None:
-        self.number = number
+    def __init__(self, number: int, total: int = 0) -> None:
+        self.number, self.total = number, total
+        self.is_spare = False
         self.batch: Any = None
         self.count = 0
         self.keys = np.empty(0, dtype=np.int64)

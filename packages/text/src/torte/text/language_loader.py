@@ -70,12 +70,13 @@ class LMDataLoader(TfmdDL):
         return samps
 
     def do_batch(self, b: Any) -> tuple[Tensor, Tensor]:
-        """Take the next steps of every row."""
-        rows, length = len(b), self.row_length
-        first = b[0] // rows * self.seq_len
-        steps = slice(first, min(first + self.seq_len, length))
-        inputs = self._stream[: rows * length].view(rows, length)[:, steps]
-        targets = self._stream[1 : rows * length + 1].view(rows, length)[:, steps]
+        """Take the next steps of these rows: of all, or of those that are this process's."""
+        rows, length = self.bs or 1, self.row_length
+        number, top = divmod(b[0], rows)
+        first = number * self.seq_len
+        part = slice(top, top + len(b)), slice(first, min(first + self.seq_len, length))
+        inputs = self._stream[: rows * length].view(rows, length)[part]
+        targets = self._stream[1 : rows * length + 1].view(rows, length)[part]
         return inputs.as_subclass(TensorText), targets.as_subclass(LMTensorText)
 
     def _decode_samples(self, b: Any, max_n: int, full: bool = True) -> L[Any]:

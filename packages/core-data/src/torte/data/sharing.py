@@ -1,0 +1,213 @@
+"""Batches shared among several processes: each makes its own rows of every batch.
+
+All processes go through the same batches in the same order, which derives from (seed, epoch) alone,
+and each takes its slice of every one of them. So no sample is repeated or dropped, the number of
+batches does not depend on the number of processes, and a pass may be taken up by another number of
+them.
+
+A batch may have fewer samples than there are processes. Those that go without get the whole batch
+with `size` 0: it counts for nothing, but lets them run the model as often as the others, as data
+parallel training must.
+"""
+
+import collections
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.utils.data
+from torch import Tensor
+from torch.utils.data.distributed import DistributedSampler
+
+from torte.data._structure import leaves, map_leaves
+from torte.data._tasks import Made, Task
+
+__all__ = ["BatchShare", "TorchLoaderShares", "part_of", "row_shares"]
+
+
+class BatchShare(NamedTuple):
+    """One process's part of a batch.
+
+    Attributes:
+        batch: The rows; the whole batch if the process has none.
+        size: How many samples of it count for this process; 0 if it has none.
+        total: How many samples all processes together have in this batch.
+    """
+
+    batch: Any
+    size: int
+    total: int
+
+
+def part_of(total: int, rank: int, world: int) -> slice:
+    """The part of `total` samples that is process `rank`'s of `world`: even, the first have more.
+
+    >>> [part_of(5, rank, 3) for rank in range(3)]
+    [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
+    """
+    each, more = divmod(total, world)
+    first = rank * each + min(rank, more)
+    return slice(first, first + each + (rank < more))
+
+
+class Sharing:
+    """How a pass of a `DataLoader` is cut for one process.
+
+    Args:
+        loader: The loader.
+        rank: Which process this is.
+        world: How many there are.
+    """
+
+    def __init__(self, loader: Any, rank: int, world: int) -> None:
+        self.rank, self.world = rank, world
+        # Where the samples of a batch are known beforehand, only its part of them is made.
+        self.cuts_samples = loader.planned and None not in (loader.bs, loader.n)
+        self.sizes: collections.deque[tuple[int, int]] = collections.deque()
+
+    def tasks(self, tasks: Iterator[Task]) -> Iterator[Task]:
+        """The tasks with this process's part noted in each."""
+        if not self.cuts_samples:
+            return tasks
+        return (t._replace(part=part_of(t.size, self.rank, self.world)) for t in tasks)
+
+    def shares(self, results: Iterable[Made]) -> Iterator[Made]:
+        """What was made, cut to this process's rows if it was not before; notes the sizes."""
+        for made in results:
+            if self.cuts_samples:
+                self.sizes.append((0 if made.is_spare else made.count, made.total))
+            else:
+                made.batch, size, total = row_share(made.batch, self.rank, self.world)
+                if size and len(made.keys) == total:
+                    made.keys = made.keys[part_of(total, self.rank, self.world)]
+                self.sizes.append((size, total))
+            yield made
+
+
+def rows_in(batch: Any) -> int:
+    """The number of samples of a batch: the length of the first tensor or array in it."""
+    for leaf in leaves(batch):
+        if isinstance(leaf, (Tensor, np.ndarray)) and leaf.ndim:
+            return leaf.shape[0]
+    raise ValueError(
+        f"processes cannot share a {type(batch).__name__} that holds no tensor: its samples are"
+        " not known"
+    )
+
+
+def row_share(batch: Any, rank: int, world: int) -> BatchShare:
+    """One process's rows of a ready-made batch.
+
+    Cut are tensors and arrays that are as long as the batch, and lists of as many strings or
+    numbers; whatever else is in the batch stays whole.
+    """
+    total = rows_in(batch)
+    part = part_of(total, rank, world)
+    if part.start == part.stop:
+        return BatchShare(batch, 0, total)
+    return BatchShare(_rows(batch, part, total), part.stop - part.start, total)
+
+
+def _rows(data: Any, part: slice, total: int) -> Any:
+    if isinstance(data, list) and len(data) == total and isinstance(data[0], (str, int, float)):
+        return data[part]
+
+    def cut(leaf: Any) -> Any:
+        if isinstance(leaf, list):
+            return _rows(leaf, part, total)
+        is_column = isinstance(leaf, (Tensor, np.ndarray)) and leaf.ndim and len(leaf) == total
+        return leaf[part] if is_column else leaf
+
+    if isinstance(data, dict):
+        return {key: _rows(value, part, total) for key, value in data.items()}
+    if type(data) in (tuple, list):
+        return type(data)(_rows(value, part, total) for value in data)
+    return map_leaves(cut, data)
+
+
+def row_shares(batches: Iterable[Any], rank: int, world: int) -> Iterator[BatchShare]:
+    """One process's rows of each of any batches; every process must go through the same ones."""
+    for batch in batches:
+        yield row_share(batch, rank, world)
+
+
+class _SharedBatchSampler:
+    """A batch sampler that gives the slices of another's batches and notes their sizes."""
+
+    def __init__(self, batches: Iterable[list[Any]], rank: int, world: int) -> None:
+        self.batches, self.rank, self.world = batches, rank, world
+        self.sizes: collections.deque[tuple[int, int]] = collections.deque()
+        self.seed = 0
+
+    def __len__(self) -> int:
+        return len(self.batches)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        self.sizes.clear()
+        batches = iter(self.batches)
+        # Torch's samplers draw the order, or what it derives from, when they are first asked.
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(self.seed)
+            first = list(next(batches, ()))
+        if not first:
+            return
+        yield self._share(first)
+        for batch in batches:
+            yield self._share(list(batch))
+
+    def _share(self, batch: list[Any]) -> list[Any]:
+        part = part_of(len(batch), self.rank, self.world)
+        self.sizes.append((part.stop - part.start, len(batch)))
+        return batch[part] or batch
+
+
+class TorchLoaderShares:
+    """One process's shares of the batches of a `torch.utils.data.DataLoader`.
+
+    Where the loader has a batch sampler, each process looks up its own samples alone, in an order
+    that derives from the seed of the pass; batches of an iterable dataset are made whole and cut.
+    A loader with a `DistributedSampler` has been shared already and is taken as it is.
+
+    Args:
+        loader: The loader.
+        rank: Which process this is.
+        world: How many there are.
+    """
+
+    def __init__(self, loader: torch.utils.data.DataLoader, rank: int, world: int) -> None:
+        self.loader, self.rank, self.world = loader, rank, world
+        self._sampler: _SharedBatchSampler | None = None
+        self._own: torch.utils.data.DataLoader | None = None
+        inner = getattr(loader.batch_sampler, "sampler", loader.sampler)
+        self.is_shared = isinstance(inner, DistributedSampler)
+        is_stream = isinstance(loader.dataset, torch.utils.data.IterableDataset)
+        if loader.batch_sampler is None or is_stream or self.is_shared:
+            return
+        self._sampler = _SharedBatchSampler(loader.batch_sampler, rank, world)
+        self._own = torch.utils.data.DataLoader(
+            loader.dataset,
+            batch_sampler=self._sampler,  # type: ignore[arg-type]
+            num_workers=loader.num_workers,
+            collate_fn=loader.collate_fn,
+            pin_memory=loader.pin_memory,
+            timeout=loader.timeout,
+            worker_init_fn=loader.worker_init_fn,
+            multiprocessing_context=loader.multiprocessing_context,
+            generator=loader.generator,
+            prefetch_factor=loader.prefetch_factor,
+            persistent_workers=loader.persistent_workers,
+        )
+
+    def shares(self, seed: int) -> Iterator[BatchShare]:
+        """The shares of a pass whose order derives from `seed`, where it is shuffled."""
+        if self.is_shared:
+            for batch in self.loader:
+                rows = rows_in(batch)
+                yield BatchShare(batch, rows, rows * self.world)
+        elif self._own is None or self._sampler is None:
+            yield from row_shares(self.loader, self.rank, self.world)
+        else:
+            self._sampler.seed = seed
+            for batch in self._own:
+                yield BatchShare(batch, *self._sampler.sizes.popleft())

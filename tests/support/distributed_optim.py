@@ -124,6 +124,51 @@ def fully_sharded(rank, folder, names):
         set_optimizer_state_dict(second, second_opt, saved, options=options)
         train(second, second_opt, x, y, 2)
         compare(second, name)
+    _whole_states(mesh, rank)
+
+
+def _whole_states(mesh, rank):
+    """State of whole tensors goes with sharded parameters, and back."""
+    from torch.distributed.fsdp import fully_shard
+    from torte.optim.shards import map_tensors_in, whole
+
+    def wrapped(params, lr):
+        return optim.OptimWrapper(params, torch.optim.AdamW, lr=lr)
+
+    makers = {
+        "Larc": optim.Larc,
+        "ranger": optim.ranger,
+        "wrapped": wrapped,
+        "lookahead": lambda params, lr: optim.Lookahead(wrapped(params, lr), k=2),
+    }
+    for make in makers.values():
+        expected, x, y = problem()
+        opt = make(list(expected.named_parameters()), lr=0.05)
+        train(expected, opt, x, y, 2)
+        saved = map_tensors_in(torch.clone, opt.state_dict())
+        model = problem()[0]
+        model.load_state_dict(expected.state_dict())
+        old = list(model.parameters())
+        train(expected, opt, x, y)
+        # Loaded whole into shards.
+        fully_shard(model, mesh=mesh)
+        sharded = make(list(model.named_parameters()), lr=0.05)
+        sharded.load_state_dict(saved)
+        train(model, sharded, half(x, rank), half(y, rank))
+        for one, other in zip(model.parameters(), expected.parameters(), strict=True):
+            torch.testing.assert_close(one.full_tensor(), other)
+        # Put together in place: the optimizer goes on with whole parameters.
+        for one, shard in zip(old, model.parameters(), strict=True):
+            one.data = whole(shard.detach())
+        sharded.replace_parameters(dict(zip(model.parameters(), old, strict=True)))
+        alone = problem()[0]
+        for name, one in zip(dict(alone.named_parameters()), old, strict=True):
+            holder, _, last = name.rpartition(".")
+            setattr(alone.get_submodule(holder), last, one)
+        train(alone, sharded, x, y)
+        train(expected, opt, x, y)
+        for one, other in zip(old, expected.parameters(), strict=True):
+            torch.testing.assert_close(one, other)
 
 
 def accelerated(rank, folder):

@@ -1,7 +1,7 @@
 """What every optimizer of torte offers over its groups: hypers, freezing, flags, names."""
 
 import warnings
-from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from torte.optim.errors import ParameterError, UnknownHyperError
 from torte.optim.groups import checked_hyper, spread
+from torte.optim.shards import fitted, is_sharded, whole
 
 __all__ = ["GroupedOptimizer", "HyperView"]
 
@@ -175,6 +176,39 @@ class GroupedOptimizer(torch.optim.Optimizer):
         for group in self.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None
+
+    def replace_parameters(self, others: Mapping[Tensor, Tensor]) -> None:
+        """Go on with other tensors in the place of the parameters, such as shards of them.
+
+        State is laid out as the new parameters are. Where shards are put together, all processes
+        must call this at the same time.
+
+        Args:
+            others: For each parameter the one that takes its place.
+
+        Raises:
+            ParameterError: A parameter has none. Nothing has changed then.
+        """
+        missing = [p for group in self.param_groups for p in group["params"] if p not in others]
+        if missing:
+            raise ParameterError(f"{len(missing)} parameters have nothing to take their place")
+        state = {
+            others[parameter]: {
+                name: self._laid_out(value, others[parameter])
+                if isinstance(value, Tensor)
+                else value
+                for name, value in values.items()
+            }
+            for parameter, values in self.state.items()
+        }
+        for group in self.param_groups:
+            group["params"] = [others[parameter] for parameter in group["params"]]
+        self.state.clear()
+        self.state.update(state)
+        self._structure_changed()
+
+    def _laid_out(self, value: Tensor, parameter: Tensor) -> Tensor:
+        return fitted(value, parameter) if is_sharded(parameter) else whole(value)
 
     # -- freezing -------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """Lookahead around any optimizer, and Ranger."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, overload
 
 import torch
@@ -12,6 +12,7 @@ from torte.optim.groups import Params
 from torte.optim.optimizer import Optimizer
 from torte.optim.radam import RAdam
 from torte.optim.rules import Weight
+from torte.optim.shards import fitted, local
 from torte.optim.wrapper import OptimWrapper
 
 __all__ = ["Lookahead", "LookaheadWrapper", "lookahead_step", "ranger", "remember_slow"]
@@ -92,8 +93,8 @@ class LookaheadWrapper(OptimWrapper):
         loss = self.opt.step() if closure is None else self.opt.step(closure)
         self.fast_steps = (self.fast_steps + 1) % self.k
         if self.fast_steps == 0:
-            fast = [parameter.detach() for parameter in self._parameters()]
-            slow = [self.slow_weights[parameter] for parameter in self._parameters()]
+            fast = [local(parameter.detach()) for parameter in self._parameters()]
+            slow = [local(self.slow_weights[parameter]) for parameter in self._parameters()]
             torch._foreach_lerp_(slow, fast, self.alpha)
             torch._foreach_copy_(fast, slow)
         return loss
@@ -117,9 +118,17 @@ class LookaheadWrapper(OptimWrapper):
         super().load_state_dict({k: v for k, v in state_dict.items() if k != "lookahead"})
         self.fast_steps = looks["fast_steps"]
         self.slow_weights = {
-            parameter: slow.to(parameter, copy=True)
+            parameter: fitted(slow.to(parameter.device, parameter.dtype, copy=True), parameter)
             for parameter, slow in zip(parameters, looks["slow_weights"], strict=True)
             if slow is not None
+        }
+
+    def replace_parameters(self, others: Mapping[Tensor, Tensor]) -> None:
+        """Go on with other tensors in the place of the parameters, and of the slow weights."""
+        super().replace_parameters(others)
+        self.slow_weights = {
+            others[parameter]: self._laid_out(slow, others[parameter])
+            for parameter, slow in self.slow_weights.items()
         }
 
     def _parameters(self) -> list[Tensor]:

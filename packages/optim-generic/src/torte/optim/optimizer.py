@@ -15,6 +15,7 @@ from torte.optim.groups import Params, checked_hyper, named_groups, spread
 from torte.optim.model_stats import model_totals, no_totals
 from torte.optim.rules import RuleFunction
 from torte.optim.saving import matched_hypers, matched_state
+from torte.optim.shards import is_sharded, sharded_like, whole
 
 __all__ = ["Optimizer"]
 
@@ -157,6 +158,9 @@ class Optimizer(GroupedOptimizer):
         self._structure_changed()
         for hook in self._optimizer_load_state_dict_post_hooks.values():
             hook(self)
+
+    def _laid_out(self, value: Tensor, parameter: Tensor) -> Tensor:
+        return sharded_like(value, parameter) if is_sharded(parameter) else whole(value)
 
     def __getstate__(self) -> dict[str, Any]:
         own = ("engine", "rules", "frozen_idx", "_hyper_names", "_kept")

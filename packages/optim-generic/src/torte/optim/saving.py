@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from torte.optim.errors import StateMismatchError
+from torte.optim.shards import is_sharded, sharded_like
 
 __all__ = ["matched_hypers", "matched_state"]
 
@@ -124,6 +125,8 @@ def _fitting(
 def _own_copy(value: Tensor, parameter: Tensor) -> Tensor:
     """A copy on the parameter's device, and in its memory format where it is of its shape."""
     copied = value.detach().to(parameter.device, copy=True)
+    if is_sharded(parameter):
+        return sharded_like(copied, parameter)
     if copied.shape == parameter.shape and copied.stride() != parameter.stride():
         strided = torch.empty_like(parameter, dtype=copied.dtype, requires_grad=False)
         return strided.copy_(copied)

@@ -9,6 +9,7 @@ import torch
 from torte.optim.errors import OptimizerError, UnknownHyperError
 from torte.optim.grouped import GroupedOptimizer
 from torte.optim.groups import Params, named_groups
+from torte.optim.shards import fitted, is_sharded, map_tensors_in
 
 __all__ = ["HYPER_NAMES", "OptimWrapper"]
 
@@ -108,8 +109,11 @@ class OptimWrapper(GroupedOptimizer):
         return self.opt.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load the wrapped optimizer's state dict."""
+        """Load the wrapped optimizer's state dict; whole tensors may go with sharded parameters."""
         self.opt.load_state_dict(state_dict)
+        for parameter, state in self.opt.state.items():
+            if is_sharded(parameter):
+                state.update(map_tensors_in(lambda value, p=parameter: fitted(value, p), state))
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group to the wrapped optimizer."""

@@ -156,14 +156,12 @@ def test_rows_of_structures():
 
 def torch_shares(make, world, seed=1):
     shares = []
+    state = torch.Generator().manual_seed(seed).get_state()
     for rank in range(world):
-        torch.manual_seed(rank)  # processes whose generators differ
-        shares.append(
-            [
-                s._replace(batch=s.batch[0])
-                for s in TorchLoaderShares(make(), rank, world).shares(seed)
-            ]
-        )
+        before = torch.get_rng_state()
+        found = TorchLoaderShares(make(), rank, world).shares(state)
+        shares.append([share._replace(batch=share.batch[0]) for share in found])
+        assert torch.equal(torch.get_rng_state(), before)
     return joined(shares)
 
 
@@ -189,9 +187,21 @@ def test_torch_samplers_and_their_generators():
     sampler = WeightedRandomSampler([1.0] * 10, 10)
     together = torch_shares(lambda: TorchLoader(DATA, batch_size=3, sampler=sampler), 2)
     assert torch.cat(together).shape == (10,)
-    shares = TorchLoaderShares(TorchLoader(DATA, batch_size=4, shuffle=True), 0, 2)
-    passes = [[s.batch[0].tolist() for s in shares.shares(seed)] for seed in (1, 2, 1)]
-    assert passes[0] == passes[2] != passes[1]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_order_is_that_of_the_loader_itself(workers):
+    loader = TorchLoader(DATA, batch_size=4, shuffle=True, num_workers=workers)
+    torch.manual_seed(3)
+    expected = [[batch[0].tolist() for batch in loader] for _ in range(2)]
+    torch.manual_seed(3)
+    state = torch.get_rng_state()
+    first, second = (TorchLoaderShares(loader, rank, 2) for rank in range(2))
+    for whole in expected:
+        state = torch.get_rng_state()
+        shares = [list(first.shares()), list(second.shares(state))]
+        parts = [[s._replace(batch=s.batch[0]) for s in share] for share in shares]
+        assert [batch.tolist() for batch in joined(parts)] == whole
 
 
 def test_a_distributed_sampler_has_shared_already():
@@ -199,7 +209,7 @@ def test_a_distributed_sampler_has_shared_already():
         sampler = DistributedSampler(DATA, 2, rank, shuffle=False)
         return TorchLoader(DATA, batch_size=2, sampler=sampler)
 
-    shares = [list(TorchLoaderShares(make(rank), rank, 2).shares(0)) for rank in range(2)]
+    shares = [list(TorchLoaderShares(make(rank), rank, 2).shares()) for rank in range(2)]
     assert [s.batch[0].tolist() for s in shares[1]] == [[1, 3], [5, 7], [9]]
     assert [(s.size, s.total) for s in shares[0]] == [(2, 4), (2, 4), (1, 2)]
 
@@ -211,5 +221,5 @@ class Stream(IterableDataset):
 
 def test_torch_loaders_of_streams_are_cut_by_rows():
     loader = TorchLoader(Stream(), batch_size=2)
-    shares = [list(TorchLoaderShares(loader, rank, 2).shares(0)) for rank in range(2)]
+    shares = [list(TorchLoaderShares(loader, rank, 2).shares()) for rank in range(2)]
     assert [b.tolist() for b in joined(shares)] == [[0, 1], [2, 3], [4]]

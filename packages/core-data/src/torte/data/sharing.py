@@ -11,6 +11,7 @@ parallel training must.
 """
 
 import collections
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -138,35 +139,35 @@ class _SharedBatchSampler:
     def __init__(self, batches: Iterable[list[Any]], rank: int, world: int) -> None:
         self.batches, self.rank, self.world = batches, rank, world
         self.sizes: collections.deque[tuple[int, int]] = collections.deque()
-        self.seed = 0
+        self._under_way: Iterator[list[Any]] = iter(())
+        self._first: list[list[Any]] | None = None
 
     def __len__(self) -> int:
         return len(self.batches)  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[list[Any]]:
         self.sizes.clear()
-        batches = iter(self.batches)
-        # Torch's samplers draw the order, or what it derives from, when they are first asked.
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(self.seed)
-            first = list(next(batches, ()))
-        if not first:
-            return
-        yield self._share(first)
-        for batch in batches:
-            yield self._share(list(batch))
+        self._under_way, self._first = iter(self.batches), None
+        return self._slices()
 
-    def _share(self, batch: list[Any]) -> list[Any]:
-        part = part_of(len(batch), self.rank, self.world)
-        self.sizes.append((part.stop - part.start, len(batch)))
-        return batch[part] or batch
+    def begin(self) -> None:
+        """Ask for the first batch: that is when torch's samplers draw the order of a pass."""
+        if self._first is None:
+            self._first = [list(batch) for batch in itertools.islice(self._under_way, 1)]
+
+    def _slices(self) -> Iterator[list[Any]]:
+        self.begin()
+        for batch in itertools.chain(self._first or (), self._under_way):
+            part = part_of(len(batch), self.rank, self.world)
+            self.sizes.append((part.stop - part.start, len(batch)))
+            yield list(batch)[part] or batch
 
 
 class TorchLoaderShares:
     """One process's shares of the batches of a `torch.utils.data.DataLoader`.
 
-    Where the loader has a batch sampler, each process looks up its own samples alone, in an order
-    that derives from the seed of the pass; batches of an iterable dataset are made whole and cut.
+    Where the loader has a batch sampler, each process looks up its own samples alone; batches of an
+    iterable dataset are made whole and cut.
     A loader with a `DistributedSampler` has been shared already and is taken as it is.
 
     Args:
@@ -187,7 +188,7 @@ class TorchLoaderShares:
         self._sampler = _SharedBatchSampler(loader.batch_sampler, rank, world)
         self._own = torch.utils.data.DataLoader(
             loader.dataset,
-            batch_sampler=self._sampler,  # type: ignore[arg-type]
+            batch_sampler=self._sampler,
             num_workers=loader.num_workers,
             collate_fn=loader.collate_fn,
             pin_memory=loader.pin_memory,
@@ -199,8 +200,13 @@ class TorchLoaderShares:
             persistent_workers=loader.persistent_workers,
         )
 
-    def shares(self, seed: int) -> Iterator[BatchShare]:
-        """The shares of a pass whose order derives from `seed`, where it is shuffled."""
+    def shares(self, generator_state: Tensor | None = None) -> Iterator[BatchShare]:
+        """The shares of a pass.
+
+        Args:
+            generator_state: State of torch's default generator to draw the order from, that of
+                another process say; this process's own generator is left alone then.
+        """
         if self.is_shared:
             for batch in self.loader:
                 rows = rows_in(batch)
@@ -208,6 +214,22 @@ class TorchLoaderShares:
         elif self._own is None or self._sampler is None:
             yield from row_shares(self.loader, self.rank, self.world)
         else:
-            self._sampler.seed = seed
-            for batch in self._own:
+            for batch in self._begun(self._own, self._sampler, generator_state):
                 yield BatchShare(batch, *self._sampler.sizes.popleft())
+
+    def _begun(
+        self,
+        loader: torch.utils.data.DataLoader,
+        sampler: _SharedBatchSampler,
+        generator_state: Tensor | None,
+    ) -> Iterator[Any]:
+        before = torch.get_rng_state()
+        if generator_state is not None:
+            torch.set_rng_state(generator_state)
+        try:
+            batches = iter(loader)
+            sampler.begin()
+        finally:
+            if generator_state is not None:
+                torch.set_rng_state(before)
+        return batches

@@ -103,6 +103,13 @@ from torte.learner.control import (
 from torte.learner.defaults import (
     defaults,
 )
+from torte.learner.distributed import (
+    DistributedContext,
+    DistributedTrainer,
+    num_distrib,
+    rank0_first,
+    rank_distrib,
+)
 from torte.learner.events import (
     Event,
     event,
@@ -400,6 +407,8 @@ __all__ = [
     "Dice",
     "DiceLoss",
     "DiceMulti",
+    "DistributedContext",
+    "DistributedTrainer",
     "EarlyStoppingCallback",
     "Embedding",
     "Event",
@@ -576,11 +585,14 @@ __all__ = [
     "module_summary",
     "mse",
     "msle",
+    "num_distrib",
     "num_features_model",
     "optim_metric",
     "params",
     "perplexity",
     "plot_top_losses",
+    "rank0_first",
+    "rank_distrib",
     "read_saved",
     "reduce_loss",
     "requires_grad",

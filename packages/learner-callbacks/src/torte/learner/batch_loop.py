@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from torte.data.sharing import BatchShare
 from torte.dispatch import L
 from torte.learner.batches import call_model, ready, split_batch, split_output
 from torte.learner.callback_set import CallbackSet
@@ -15,6 +16,7 @@ from torte.learner.control import (
     CancelException,
     CancelStepException,
 )
+from torte.learner.metrics.contract import batch_size_of
 
 __all__ = ["LOOP_STATE", "BatchLoop"]
 
@@ -26,6 +28,7 @@ LOOP_STATE = (
         "output",
         "pct_train",
         "pred",
+        "share",
         "start_epoch",
         "train_iter",
         "training",
@@ -83,6 +86,8 @@ class BatchLoop(CallbackSet):
         """The last epoch's row of the recorder."""
         self.fitting = False
         """Whether a fit is going on, rather than a pass that only looks."""
+        self.share: BatchShare | None = None
+        """Which part of the batch is this process's; None when it is alone and has all."""
 
     @property
     def x(self) -> Any:
@@ -101,6 +106,13 @@ class BatchLoop(CallbackSet):
     @y.setter
     def y(self, value: Any) -> None:
         self.yb = value if isinstance(value, tuple) else (value,)
+
+    @property
+    def n_samples(self) -> int:
+        """How many samples the batch has, over all processes."""
+        if self.share is not None:
+            return self.share.total
+        return batch_size_of(self.yb if len(self.yb) else self.xb)
 
     @property
     def device(self) -> torch.device | None:

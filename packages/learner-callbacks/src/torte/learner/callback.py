@@ -88,6 +88,8 @@ class Callback:
     fit_only: bool = False
     """Whether to leave it out when the Learner only looks (`lr_find`, `validate`, `get_preds`,
     `predict`): for callbacks that write files or act on a fit's results."""
+    rank0_only: bool = False
+    """Whether only the first of several processes calls it: for what shows progress or logs."""
     state_attributes: ClassVar[tuple[str, ...]] = ()
     """Names of the attributes (tensors or JSON-able values) that a checkpoint keeps."""
 

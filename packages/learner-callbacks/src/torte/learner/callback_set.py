@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeAlias
 
 from torte.dispatch import L
@@ -9,6 +10,7 @@ from torte.learner.callback import Callback
 from torte.learner.control import CancelException
 from torte.learner.events import EVENT_ALIASES, INNER_EVENTS, Event
 from torte.learner.ordering import bind_events, sort_callbacks
+from torte.learner.world import World
 
 __all__ = ["CallbackNameError", "CallbackSet", "Callbacks", "as_callbacks"]
 
@@ -40,12 +42,15 @@ class CallbackSet:
     """The part of the Learner that holds callbacks and calls them."""
 
     cbs: L
+    world: World
     training: bool
     epoch: int
     iter: int
 
     def __init__(self) -> None:
         self.cbs = L()
+        self.world = World()
+        """The processes that train together; see `torte.learner.distributed` for more than one."""
         self._ordered: list[Callback] = []
         self._bound: dict[str, list[tuple[Callback, Callable[[], Any]]]] = bind_events([])
 
@@ -143,7 +148,39 @@ class CallbackSet:
         held = list(cbs)
         self._ordered = sort_callbacks(held)
         self._bound = bind_events(self._ordered)
+        if self.world.in_group:
+            self._bind_for_group()
         self.cbs = L(held)
+
+    def _bind_for_group(self) -> None:
+        """Leave what is for the first process alone to it, which works by itself meanwhile."""
+        first = self.world.is_first
+        for event, bound in self._bound.items():
+            self._bound[event] = [
+                (cb, partial(self._alone, method) if cb.rank0_only else method)
+                for cb, method in bound
+                if first or not cb.rank0_only
+            ]
+
+    def _alone(self, method: Callable[[], Any]) -> None:
+        with self.alone():
+            method()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Work without the other processes within the block: it asks nothing of them."""
+        before = self.world
+        self.world = before.alone
+        try:
+            yield
+        finally:
+            self.world = before
+
+    def enter_world(self, world: World) -> World:
+        """Work with other processes (or alone) from now on; returns those of before."""
+        before, self.world = self.world, world
+        self._hold(self.cbs)
+        return before
 
     # -- calling them ----------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from torte.dispatch import (
 from torte.learner.builders import ModelRecipeError, build_model, model_builder, model_recipe
 from torte.learner.learner import Learner
 from torte.learner.packing import FileFormatError, read_file, write_file
-from torte.learner.persistence import model_state, restore_model, unwrapped
+from torte.learner.persistence import model_state, restore_model, unwrapped, whole_state
 from torte.learner.state import rng_restored
 
 __all__ = ["ExportError", "export_learner", "load_learner", "model_builder"]
@@ -66,13 +66,15 @@ def export_learner(learn: Learner, fname: "str | Path" = "export.safetensors") -
         raise ExportError(f"the data's transforms cannot be exported: {error}") from error
     content = {
         "model": recipe,
-        "weights": model_state(model),
+        "weights": whole_state(model_state(model), keep=learn.world.is_first),
         "dtype": str(_dtype(model)).removeprefix("torch."),
         "loaders": loaders,
         "loss": _described_loss(learn.loss_func),
         "class": _described_class(learn),
     }
-    return write_file(Path(learn.path) / fname, EXPORT, content)
+    path = Path(learn.path) / fname
+    learn.world.first_does(lambda: write_file(path, EXPORT, content))
+    return path
 
 
 def _check_recipe(model: nn.Module, recipe: dict[str, Any]) -> None:

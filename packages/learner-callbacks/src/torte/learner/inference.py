@@ -100,6 +100,7 @@ class Inference(Looking):
             gather.name = "gather_preds_of_this_pass"
         with ExitStack() as stack:
             stack.enter_context(self.looking(dl))
+            self.world.agree(dl)
             dl, places = _in_known_order(dl) if reorder else (dl, None)
             if with_loss:
                 stack.enter_context(self.loss_not_reduced())
@@ -145,7 +146,8 @@ class Inference(Looking):
             name, its number as a tensor, and the probabilities.
         """
         dl = self._one_item_loader(item, rm_type_tfms)
-        inputs, preds, _, decoded = self.get_preds(dl=dl, with_input=True, with_decoded=True)
+        with self.alone():  # each of several processes predicts for itself
+            inputs, preds, _, decoded = self.get_preds(dl=dl, with_input=True, with_decoded=True)
         shown_input, target = self._decoded_sample(dl, inputs, decoded)
         result = (target, _first(decoded), _first(preds))
         return (shown_input, *result) if with_input else result
@@ -187,7 +189,7 @@ class Inference(Looking):
         dl = self._loader_to_look_at(ds_idx, dl)
         if hasattr(dl, "new"):
             dl = dl.new(shuffle=shuffle)
-        with self.looking(dl):
+        with self.alone(), self.looking(dl):
             batch = dl.one_batch()
             _, _, decoded = self.get_preds(dl=[batch], with_decoded=True)
             dl.show_results(batch, decoded, max_n=max_n, **kwargs)

@@ -101,8 +101,7 @@ class TrainingLoop(BatchLoop):
             ValueError: If the training loader yields nothing.
         """
         dl, one_batch, number = self.dl, self.one_batch, -1
-        # All that AnyLoader adds is moving batches; `split` does that, quickly if they are there.
-        batches = iter(dl.loader if type(dl) is AnyLoader else dl)
+        batches = self.world.batches(self, dl)
         try:
             for number, batch in enumerate(batches):
                 one_batch(number, batch)
@@ -164,6 +163,7 @@ class TrainingLoop(BatchLoop):
         """Let go of the last batch, its graph and the loader: they may hold much memory."""
         self.dl = self.batch = self.output = self.pred = self.loss = self.loss_grad = None
         self.xb = self.yb = ()
+        self.share = None
 
     logger: Callable[[Any], Any]
     """Called with each epoch's row of the recorder."""

@@ -29,6 +29,12 @@ def smoothed(losses: list[float], beta: float) -> list[float]:
     return result
 
 
+def _decayed_sum(losses: list[float], beta: float) -> np.float64:
+    """The last `s[t]` of `smoothed`."""
+    ages = np.arange(len(losses) - 1, -1, -1)
+    return (1 - beta) * np.dot(beta**ages, np.asarray(losses))
+
+
 class LossLog:
     """Append-only record of losses and the number of samples of each.
 
@@ -94,6 +100,21 @@ class LossLog:
             self._read.extend(chunk.tolist())
         self._chunks = []
         return self._read.copy()
+
+    def numbers(self, start: int = 0) -> tuple[Tensor, Tensor]:
+        """Return losses and numbers of samples from the `start`-th on, as float64 tensors."""
+        losses = torch.tensor(self.tolist()[start:], dtype=torch.float64)
+        return losses, torch.tensor(self.sizes[start:], dtype=torch.float64)
+
+    def replace(self, start: int, losses: list[float], sizes: list[int]) -> None:
+        """Put other losses and numbers of samples in the place of those from the `start`-th on."""
+        device = None if self._average is None else self._average.device
+        self._read = [*self.tolist()[:start], *losses]
+        self.sizes[start:] = sizes
+        self._average, self._averaged = None, 0
+        if self._read:
+            self._average = torch.tensor(_decayed_sum(self._read, self.beta), device=device)
+            self._averaged = self.count
 
     def mean(self, start: int = 0) -> float | None:
         """Return the average from the `start`-th loss on, weighted by the numbers of samples."""

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from torte.learner.loop import TrainingLoop
 from torte.learner.packing import FileFormatError, read_file, write_file
+from torte.learner.world import World
+from torte.optim.shards import is_sharded, map_tensors_in, sharded_like, whole
 
 __all__ = [
     "Persistence",
@@ -17,6 +19,7 @@ __all__ = [
     "restore_model",
     "save_model",
     "unwrapped",
+    "whole_state",
 ]
 
 WEIGHTS = "weights"
@@ -56,8 +59,35 @@ def restore_model(model: nn.Module, state: Mapping[str, Any], strict: bool = Tru
         raise FileFormatError(
             f"the weights do not fit {type(model).__name__}: " + "; ".join(problems)
         )
-    renamed = {name: state[bare] for name, bare in own.items() if bare in state}
+    mine = model.state_dict()
+    renamed = {
+        name: _laid_out(state[bare], mine[name]) for name, bare in own.items() if bare in state
+    }
     model.load_state_dict(renamed, strict=False)
+
+
+def _laid_out(value: Any, like: Any) -> Any:
+    """A whole tensor as this process's shard, where the model is sharded."""
+    return sharded_like(value, like) if isinstance(value, Tensor) and is_sharded(like) else value
+
+
+def whole_state(state: Any, keep: bool = True) -> Any:
+    """Return a nested state with sharded tensors put together, in main memory.
+
+    All processes must call it at the same time.
+
+    Args:
+        state: Dicts, lists and tuples with tensors in them.
+        keep: Whether this process wants them; None stands for each in those that do not.
+    """
+
+    def put_together(tensor: Tensor) -> Tensor | None:
+        if not is_sharded(tensor):
+            return tensor
+        found = whole(tensor.detach())
+        return found.cpu() if keep else None
+
+    return map_tensors_in(put_together, state)
 
 
 def _differences(own: Mapping[str, Any], given: Mapping[str, Any], strict: bool) -> list[str]:
@@ -88,17 +118,31 @@ def _some(names: Any) -> str:
 
 
 def save_model(
-    file: "str | Path", model: nn.Module, opt: Any = None, with_opt: bool = True
+    file: "str | Path",
+    model: nn.Module,
+    opt: Any = None,
+    with_opt: bool = True,
+    world: World | None = None,
 ) -> Path:
     """Write a model's weights and, if asked for, an optimizer's state to a safetensors file.
+
+    Args:
+        file: The file.
+        model: The model.
+        opt: The optimizer.
+        with_opt: Whether to write its state too.
+        world: The processes that share the model, all of which must call this; the first writes.
 
     Returns:
         The path.
     """
+    world = world or World()
     content = {"model": model_state(model)}
     if with_opt and opt is not None:
         content["opt"] = opt.state_dict()
-    return write_file(Path(file), WEIGHTS, content)
+    content = whole_state(content, keep=world.is_first)
+    world.first_does(lambda: write_file(Path(file), WEIGHTS, content))
+    return Path(file)
 
 
 def load_model(
@@ -162,7 +206,7 @@ class Persistence(TrainingLoop):
         Returns:
             The path.
         """
-        return save_model(self.model_file(file), self.model, self.opt, with_opt)
+        return save_model(self.model_file(file), self.model, self.opt, with_opt, self.world)
 
     def load(
         self,

@@ -8,6 +8,7 @@ from torch import Tensor
 from torte.dispatch import L
 from torte.learner.callback import Callback
 from torte.learner.loss_log import LossLog, smoothed
+from torte.learner.merging import Phase, check_mergeable, merge_phases, shape_sums
 from torte.learner.metrics.contract import Metric, batch_size_of
 
 __all__ = ["Recorder", "format_time"]
@@ -45,6 +46,9 @@ class _History:
 class Recorder(Callback):
     """Register losses and learning rates by batch, and losses and metrics by epoch.
 
+    Where several processes train together, the epoch's row and the losses of its batches are those
+    of all of them, put together at the end of the epoch; until then losses are this process's own.
+
     `train_loss` in an epoch's row is the mean over the samples of that epoch, which can be compared
     with `valid_loss`; fastai shows the smoothed loss there, which is `losses[-1]` here. A fit from
     a later `start_epoch` has rows for the epochs that it ran, and none for those before.
@@ -77,7 +81,9 @@ class Recorder(Callback):
         self._history = _History(beta)
         self._valid = LossLog(beta)
         self._metrics: list[Metric] = []
-        self._epoch_begin = 0
+        self._epoch_begin = self._merged = 0
+        self._shaped = False
+        """Whether the metrics have taken in a batch of this phase."""
         self._clear_epoch()
 
     # -- what was recorded -----------------------------------------------------------------------
@@ -133,6 +139,9 @@ class Recorder(Callback):
         if self.train_metrics and self.valid_metrics:
             valid = [f"valid_{name}" for name in names]
         loss = ["train_loss", *train, "valid_loss", *valid]
+        self._merged = 0
+        if self.learn.world.size > 1:
+            check_mergeable(self._metrics)
         self.metric_names = L(["epoch", *loss, *(["time"] if self.add_time else [])])
 
     def before_epoch(self) -> None:
@@ -142,6 +151,7 @@ class Recorder(Callback):
         self.log = L([self.learn.epoch])
 
     def _clear_epoch(self) -> None:
+        self._phases: list[tuple[bool, Phase]] = []
         self._train_row: list[Any] | None = None
         self._valid_row: list[Any] | None = None
         self._started = 0.0
@@ -159,6 +169,7 @@ class Recorder(Callback):
             self._reset_metrics()
 
     def _reset_metrics(self) -> None:
+        self._shaped = False
         for metric in self._metrics:
             metric.reset()
 
@@ -180,24 +191,60 @@ class Recorder(Callback):
                 self._valid.append(loss, _size(learn))
             if not self.valid_metrics:
                 return
-        if learn.yb:
+        if learn.yb and self._metrics:
+            self._accumulate(learn)
+
+    def _accumulate(self, learn: Any) -> None:
+        if learn.share is None or learn.share.size:
             for metric in self._metrics:
                 metric.accumulate(learn)
+        elif not self._shaped:
+            shape_sums(self._metrics, learn)
+        self._shaped = True
 
     def after_train(self) -> None:
         """Read the averages over the training part."""
-        loss = self._history.train.mean(self._epoch_begin)
-        self._train_row = [loss, *(self._metric_values() if self.train_metrics else [])]
-        self.log = L([*self.log, *self._train_row])
+        history = self._history.train
+        if self.learn.world.size > 1:
+            self._note_phase(True, history, self._epoch_begin, self.train_metrics)
+            return
+        values = self._metric_values() if self.train_metrics else []
+        self._set_row(True, [history.mean(self._epoch_begin), *values])
 
     def after_validate(self) -> None:
         """Read the averages over the validation part."""
+        if self.learn.world.size > 1:
+            self._note_phase(False, self._valid, 0, self.valid_metrics)
+            self._merge()
+            return
         values = self._metric_values() if self.valid_metrics else []
-        self._valid_row = [self._valid.mean(), *values]
-        self.log = L([*self.log, *self._valid_row])
+        self._set_row(False, [self._valid.mean(), *values])
 
     def _metric_values(self) -> list[Any]:
         return [as_number(metric.value) for metric in self._metrics]
+
+    def _set_row(self, is_train: bool, row: list[Any]) -> None:
+        if is_train:
+            self._train_row = row
+        else:
+            self._valid_row = row
+        self.log = L([*self.log, *row])
+
+    def _note_phase(self, is_train: bool, log: LossLog, start: int, with_metrics: bool) -> None:
+        states = [metric.state() for metric in self._metrics] if with_metrics else []
+        sums_up = getattr(self.learn.loss_func, "reduction", "mean") == "sum"
+        self._phases.append((is_train, Phase(log, start, states, sums_up)))
+
+    def _merge(self) -> None:
+        """Put together what the processes recorded since the last time: one collective."""
+        phases, self._phases = self._phases, []
+        if not phases:
+            return
+        found = merge_phases(self.learn.world, [phase for _, phase in phases], self._metrics)
+        for (is_train, phase), values in zip(phases, found, strict=True):
+            if is_train:
+                self._merged = phase.log.count
+            self._set_row(is_train, [phase.log.mean(phase.start), *map(as_number, values)])
 
     @property
     def valid_record(self) -> L:
@@ -206,6 +253,7 @@ class Recorder(Callback):
 
     def after_epoch(self) -> None:
         """Close the epoch's row and hand it to the learner's logger."""
+        self._merge()
         metrics = len(self._metrics)
         train_row = self._train_row or [None] * (1 + metrics * self.train_metrics)
         valid_row = self._valid_row or [None] * (1 + metrics * self.valid_metrics)
@@ -216,6 +264,13 @@ class Recorder(Callback):
         duration = [format_time(time.monotonic() - self._started)] if self.add_time else []
         self.log = L([self.learn.epoch, *row, *duration])
         self.learn.logger(list(self.log))
+
+    def after_fit(self) -> None:
+        """Take in the losses of an epoch that was broken off."""
+        begun = self._history.train
+        if self.learn.world.size > 1 and begun.count > self._merged:
+            self._note_phase(True, begun, self._merged, False)
+            self._merge()
 
     # -- plots -----------------------------------------------------------------------------------
 
@@ -270,6 +325,8 @@ class Recorder(Callback):
 
 def _size(learn: Any) -> int:
     """How many samples the batch has: by its targets, else by its inputs."""
+    if learn.share is not None:
+        return learn.share.size
     parts = learn.yb or learn.xb
     first = parts[0] if parts else None
     if type(first) is Tensor and (shape := first.shape):

@@ -49,6 +49,10 @@ class LRFinder(ParamScheduler):
         """Set the rate: the first batch has `start_lr`, the last `end_lr`."""
         self._update(self.learn.train_iter / max(1, self.num_it - 1))
 
+    def after_loss(self) -> None:
+        """See the loss of the whole batch, so that all processes stop at the same one."""
+        self.learn.loss = self.learn.world.average(self.learn.loss, self.learn)
+
     def after_batch(self) -> None:
         """Stop when it has diverged or is done."""
         if self.stop_div and (smooth := self.learn.smooth_loss) is not None:

@@ -8,7 +8,6 @@ import torch
 
 from torte.learner.callback import Callback
 from torte.learner.control import CancelBatchException, CancelStepException
-from torte.learner.metrics.contract import batch_size_of
 
 __all__ = ["GradientAccumulation"]
 
@@ -19,7 +18,8 @@ class GradientAccumulation(Callback):
     The gradient of a group of batches is that of one batch of all its samples, exactly: each
     batch's mean loss counts by its number of samples, also when the group is larger than `n_acc` or
     the last one of an epoch is smaller. (Batch normalisation still sees the small batches. A loss
-    with `reduction="sum"` is summed.)
+    with `reduction="sum"` is summed.) Where several processes train together, gradients are added
+    up over them once a group, not once a batch.
 
     Args:
         n_acc: Number of samples.
@@ -35,17 +35,32 @@ class GradientAccumulation(Callback):
             raise ValueError(f"n_acc must be at least 1, not {n_acc}")
         self.n_acc = n_acc
         self.count = 0
+        self._synchronized = True
 
     def before_fit(self) -> None:
         """Begin with nothing accumulated."""
         self.count = 0
+
+    def before_batch(self) -> None:
+        """Add gradients up over processes only in the batch that a step follows."""
+        learn = self.learn
+        if learn.world.size == 1:
+            return
+        # Without a known end any batch may be the last one.
+        self._synchronized = (
+            learn.n_iter is None or self.count + learn.n_samples >= self.n_acc or self._is_last()
+        )
+        learn.world.synchronize_gradients(self._synchronized)
+
+    def _is_last(self) -> bool:
+        return self.learn.n_iter is not None and self.learn.iter == self.learn.n_iter - 1
 
     def after_loss(self) -> None:
         """Weight the loss by the number of samples."""
         learn: Any = self.learn
         if learn.loss_grad is None:
             return
-        size = batch_size_of(learn.yb if len(learn.yb) else learn.xb)
+        size = learn.n_samples
         self.count += size
         if not self._sums():
             # By n_acc and not yet by the group's size, which is not known before its end.
@@ -56,9 +71,7 @@ class GradientAccumulation(Callback):
 
     def before_step(self) -> None:
         """Go on accumulating, or prepare the group's gradient for the step."""
-        learn = self.learn
-        is_last = learn.n_iter is not None and learn.iter == learn.n_iter - 1
-        if self.count < self.n_acc and not is_last:
+        if self.count < self.n_acc and not self._is_last():
             raise CancelBatchException
         self._complete()
 
@@ -75,6 +88,8 @@ class GradientAccumulation(Callback):
         if self.count == 0:
             return
         learn: Any = self.learn
+        if not self._synchronized:
+            learn.world.finish_gradients(learn)
         # In before_step the group passes for a whole one: it is completed here already.
         self._complete()
         self.count = self.n_acc
@@ -90,4 +105,5 @@ class GradientAccumulation(Callback):
         """Drop the gradients of a group that was interrupted."""
         if self.count and self.learn.opt is not None:
             self.learn.opt.zero_grad()
+        self.learn.world.synchronize_gradients(True)
         self.count = 0

@@ -24,6 +24,7 @@ class CSVLogger(Callback):
     order = 60
     run_after = Recorder
     fit_only = True
+    rank0_only = True
 
     def __init__(self, fname: "str | Path" = "history.csv", append: bool = False) -> None:
         super().__init__()

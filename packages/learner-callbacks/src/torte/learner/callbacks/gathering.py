@@ -87,7 +87,7 @@ class GatherPredsCallback(Callback):
         self._clear()
 
     def _clear(self) -> None:
-        self._taken = 0
+        self._numbers: list[int] = []
         self.preds: list[Any] = []
         self.targets: list[Any] = []
         self.inputs: list[Any] = []
@@ -108,27 +108,48 @@ class GatherPredsCallback(Callback):
     def after_batch(self) -> None:
         """Take predictions, targets and losses; a batch cancelled before them has none."""
         learn = self.learn
-        if not learn.predicted:
-            del self.inputs[self._taken :]
+        if not learn.predicted or (learn.share is not None and not learn.share.size):
+            del self.inputs[len(self._numbers) :]
             return
-        self._taken += 1
+        self._numbers.append(learn.iter)
         preds, targets = detached(self.act(learn.pred)), detached(learn.yb)
         if self.with_preds:
             self.preds.append(preds)
         if self.with_targs:
             self.targets.append(targets)
         if self.save_preds is not None:
-            _write(Path(self.save_preds), learn.iter, preds)
+            _write(Path(self.save_preds), _file_number(learn), preds)
         if self.save_targs is not None:
-            _write(Path(self.save_targs), learn.iter, targets[0] if targets[1:] == () else targets)
+            one = targets[0] if targets[1:] == () else targets
+            _write(Path(self.save_targs), _file_number(learn), one)
         if self.with_loss and learn.loss is not None:
             self.losses.append(_one_a_sample(learn.loss, batch_size_of(learn.yb)))
 
     def all_tensors(self) -> list[Any]:
-        """Return inputs (if wanted), predictions, targets and losses (if wanted), joined."""
+        """Return inputs (if wanted), predictions, targets and losses (if wanted), joined.
+
+        What several processes have collected is put together, in the order of the batches.
+        """
+        if self.learn.world.size > 1:
+            self._gather()
         inputs = [_single(self._joined(self.inputs))] if self.with_input else []
         losses = [self._joined(self.losses)] if self.with_loss else []
         return [*inputs, self._joined(self.preds), _single(self._joined(self.targets)), *losses]
+
+    def _gather(self) -> None:
+        """Take in what the other processes have of each batch."""
+        own = self.inputs, self.preds, self.targets, self.losses
+        found = self.learn.world.gathered((self._numbers, own))
+        numbers = sorted({number for held, _ in found for number in held})
+        columns = []
+        for place in range(len(own)):
+            by_number: dict[int, list[Any]] = {number: [] for number in numbers}
+            for held, lists in found:
+                for number, part in zip(held, lists[place], strict=False):
+                    by_number[number].append(part)
+            columns.append([concatenated(parts) for parts in by_number.values() if parts])
+        self._numbers = numbers
+        self.inputs, self.preds, self.targets, self.losses = columns
 
     def _joined(self, parts: Sequence[Any]) -> Any:
         return concatenated(parts, self.concat_dim) if parts else None
@@ -150,6 +171,11 @@ def _one_a_sample(loss: Tensor, samples: int) -> Tensor:
             f"{tuple(loss.shape)}: give the loss function a `reduction` that can be 'none'"
         )
     return loss.reshape(samples, -1).mean(1)
+
+
+def _file_number(learn: Any) -> int:
+    """Numbers that sort by batch, and within it by process."""
+    return learn.iter * learn.world.size + learn.world.rank
 
 
 def _write(folder: Path, number: int, value: Any) -> None:

@@ -19,6 +19,7 @@ from torte.learner.callback import Callback
 from torte.learner.hooks import Hook, hook_output
 from torte.learner.layers.inspection import flatten_model
 from torte.learner.model_graph import trace_model
+from torte.learner.persistence import unwrapped
 
 __all__ = ["FitLogger", "MLflowCallback", "TensorBoardCallback", "WandbCallback"]
 
@@ -42,6 +43,7 @@ class FitLogger(Callback):
     order = 75
     remove_on_fetch = True
     fit_only = True
+    rank0_only = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -97,7 +99,7 @@ class FitLogger(Callback):
         """Log a drawing of predictions for validation data that can be shown."""
         learn: Any = self.learn
         loader = learn.loader(1)
-        if not hasattr(loader, "show_results"):
+        if not hasattr(loader, "show_results") or not learn.world.holds_all:
             return
         import matplotlib.pyplot as plt
 
@@ -181,7 +183,8 @@ class TensorBoardCallback(FitLogger):
         if not self.trace_model or self._traced or not learn.training:
             return
         self._traced = True
-        self.writer.file_writer.add_event(_graph_event(learn.model, learn.xb))
+        if learn.world.holds_all:
+            self.writer.file_writer.add_event(_graph_event(unwrapped(learn.model), learn.xb))
 
     def before_validate(self) -> None:
         """Begin to collect features."""
@@ -429,4 +432,11 @@ def _saved_model(learn: Any, name: str) -> Path:
     """Return the file of the model: the best that was saved in the fit, or one saved now."""
     saver = getattr(learn, "save_model", None)
     path = getattr(saver, "last_saved_path", None)
-    return Path(path) if path is not None else Path(learn.save(name, with_opt=False))
+    if path is not None:
+        return Path(path)
+    if not learn.world.holds_all:
+        raise RuntimeError(
+            "the model is sharded over processes, and only the first of them logs: add"
+            " SaveModelCallback, whose file can then be logged"
+        )
+    return Path(learn.save(name, with_opt=False))

@@ -24,6 +24,7 @@ class ProgressCallback(Callback):
 
     order = 60
     run_after = Recorder
+    rank0_only = True
 
     def __init__(self, kind: str = "auto") -> None:
         super().__init__()

@@ -19,6 +19,7 @@ class ShowGraphCallback(Callback):
     run_after = ProgressCallback
     run_valid = False
     fit_only = True
+    rank0_only = True
 
     def __init__(self) -> None:
         super().__init__()

@@ -46,12 +46,17 @@ class TerminateOnNaNCallback(Callback):
             return
         bad = (~torch.isfinite(loss)).any().float()
         self._bad = bad if self._bad is None else torch.maximum(self._bad, bad)
-        if self._late.offer(self._bad):
+        if self.learn.world.size > 1:
+            # All processes stop at the same batch, so they cannot look when it suits them.
+            found = self.learn.world.any(self._bad)
+        else:
+            found = self._late.offer(self._bad)
+        if found:
             raise CancelFitException
 
     def after_train(self) -> None:
         """Look for certain."""
-        if self._bad is not None and bool(self._bad):
+        if self._bad is not None and self.learn.world.any(self._bad):
             raise CancelFitException
 
 

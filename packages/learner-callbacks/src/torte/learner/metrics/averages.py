@@ -212,6 +212,9 @@ class ValueMetric(Metric):
     def accumulate(self, learn: Learner) -> None:
         """Take in nothing."""
 
+    def merge(self, states: Sequence[dict[str, Any]]) -> None:
+        """Each process reports the value that it computed itself."""
+
     @property
     def value(self) -> Any:
         """What the function returns now."""

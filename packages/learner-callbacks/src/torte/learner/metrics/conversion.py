@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -52,8 +52,31 @@ class TorchMetric(Metric):
         return self.metric.compute() if self._batches else None
 
     def state(self) -> dict[str, Any]:
-        """Return nothing: torchmetrics synchronises its own state between processes."""
-        return {}
+        """Return the metric's own state, and how many batches are in it."""
+        return {"metric": dict(self.metric.metric_state), "batches": self._batches}
+
+    def merge(self, states: Sequence[dict[str, Any]]) -> None:
+        """Replace the metric's state by those of several processes, merged as it merges them.
+
+        Raises:
+            RuntimeError: It does not say how (`full_state_update=True` without a `merge_state`).
+        """
+        self.reset()
+        # The processes' states are together here already: `compute` need not ask for them.
+        self.metric.sync_on_compute = False
+        used = [state["metric"] for state in states if state["batches"]]
+        for count, state in enumerate(used, 1):
+            self.metric._update_count = count  # what an average of averages is weighted by
+            self.metric.merge_state(_on(self.metric.device, state))
+        self._batches = sum(state["batches"] for state in states)
+
+
+def _on(device: Any, value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, dict):
+        return {key: _on(device, item) for key, item in value.items()}
+    return [_on(device, item) for item in value] if isinstance(value, list) else value
 
 
 def mk_metric(m: Any) -> Metric:

@@ -1,0 +1,37 @@
+"""Training in two and four real processes equals training in one, with the same global batch."""
+
+import pytest
+from support import distributed_learners as jobs
+from support.processes import run_processes
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_processes_agree_with_one(world, tmp_path):
+    run_processes(
+        world,
+        tmp_path,
+        jobs.training,
+        jobs.training_metrics_and_sums,
+        jobs.accumulation_and_clipping,
+        jobs.reductions,
+        jobs.freezing,
+        jobs.batchnorm,
+        jobs.starting_apart,
+        jobs.tiny_validation,
+    )
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_what_is_around_a_fit(world, tmp_path):
+    run_processes(
+        world,
+        tmp_path,
+        jobs.looking,
+        jobs.predicting_in_one_process,
+        jobs.files,
+        jobs.logging,
+        jobs.decisions,
+        jobs.fastai_names,
+    )

@@ -1,0 +1,454 @@
+"""What single processes of the distributed Learner tests do, each against a run alone."""
+
+import contextlib
+import io
+
+import pytest
+import torch
+import torch.distributed as dist
+from sklearn.metrics import r2_score
+from torch import nn
+from torch.utils.data import DataLoader as TorchLoader
+from torch.utils.data import TensorDataset
+from torte.data import DataLoader, DataLoaders, TfmdDL
+from torte.learner import (
+    AccumMetric,
+    Callback,
+    CancelFitException,
+    CancelTrainException,
+    CSVLogger,
+    EarlyStoppingCallback,
+    GradientAccumulation,
+    GradientClip,
+    Learner,
+    ProgressCallback,
+    Recorder,
+    SaveModelCallback,
+    TerminateOnNaNCallback,
+    mae,
+    model_builder,
+    mse,
+    num_distrib,
+    rank0_first,
+    rank_distrib,
+)
+from torte.learner.callbacks.gathering import read_saved
+from torte.learner.packing import read_file
+from torte.optim import Adam
+
+TRAIN, VALID = 25, 10
+
+
+@model_builder("tests.small_net")
+def small_net(width: int = 7) -> nn.Module:
+    return nn.Sequential(nn.Linear(3, width), nn.Tanh(), nn.Linear(width, 1))
+
+
+def data(count, seed):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(count, 3, generator=generator, dtype=torch.float64)
+    return TensorDataset(x, x.sum(1, keepdim=True).sin())
+
+
+def own_loaders(bs=8, seed=5):
+    """The last training batch has one sample: fewer than there are processes."""
+    train = TfmdDL(data(TRAIN, 1), bs=bs, shuffle=True, seed=seed)
+    return DataLoaders(train, TfmdDL(data(VALID, 2), bs=4), device="cpu")
+
+
+def torch_loaders():
+    train = TorchLoader(data(TRAIN, 1), batch_size=8, shuffle=True)
+    return DataLoaders(train, TorchLoader(data(VALID, 2), batch_size=4), device="cpu")
+
+
+def list_loaders():
+    return DataLoaders(
+        list(TorchLoader(data(TRAIN, 1), batch_size=8)),
+        list(TorchLoader(data(VALID, 2), batch_size=4)),
+        device="cpu",
+    )
+
+
+def learner(dls=None, model=None, folder=".", **kwargs):
+    torch.manual_seed(0)
+    model = (small_net() if model is None else model).double()
+    settings = {"loss_func": nn.MSELoss(), "lr": 0.05, "opt_func": Adam, **kwargs}
+    learn = Learner(own_loaders() if dls is None else dls, model, path=folder, **settings)
+    learn.logger = quiet
+    learn.remove_cb(learn.progress)
+    return learn
+
+
+def quiet(row):
+    """Logs nothing."""
+
+
+def metrics():
+    return [mse, AccumMetric(r2_score, to_np=True, invert_arg=True, name="r2"), mae]
+
+
+def close(found, expected, **tolerance):
+    torch.testing.assert_close(found, expected, **{"rtol": 1e-9, "atol": 1e-11, **tolerance})
+
+
+def whole(value):
+    return value.full_tensor() if hasattr(value, "full_tensor") else value
+
+
+def compare(learn, alone):
+    """Weights, optimizer state and the record of a learner with those of one that trained alone."""
+    for name, value in alone.model.state_dict().items():
+        close(whole(learn.model.state_dict()[name]), value)
+    for one, other in zip(
+        learn.opt.state_dict()["state"].values(),
+        alone.opt.state_dict()["state"].values(),
+        strict=True,
+    ):
+        assert one.keys() == other.keys()
+        for key, value in other.items():
+            close(whole(one[key]), value) if isinstance(value, torch.Tensor) else None
+    assert learn.recorder.lrs == alone.recorder.lrs
+    assert learn.recorder.iters == alone.recorder.iters
+    close(learn.recorder.raw_losses, alone.recorder.raw_losses)
+    close(learn.recorder.losses, alone.recorder.losses)
+    close(learn.recorder.smooth_loss.value, alone.recorder.smooth_loss.value)
+    assert learn.recorder.smooth_loss.sizes == alone.recorder.smooth_loss.sizes
+    close(learn.recorder.values, alone.recorder.values)
+    for name, values in alone.recorder.hps.items():
+        assert learn.recorder.hps[name] == values
+
+
+def same_everywhere(value):
+    found = [None] * dist.get_world_size()
+    dist.all_gather_object(found, value)
+    assert all(each == found[0] for each in found), found
+
+
+def trained_alike(strategy, make, train, folder, **settings):
+    """Train alone and together, and compare; returns both learners and the context."""
+    alone = make()
+    train(alone)
+    learn = make()
+    context = learn.distributed(strategy, **settings)
+    train(learn)
+    compare(learn, alone)
+    same_everywhere(learn.recorder.raw_losses)
+    same_everywhere(learn.recorder.values)
+    return learn, alone, context
+
+
+def cycle(learn):
+    learn.fit_one_cycle(2, 0.05)
+
+
+def training(rank, world, folder):
+    for strategy in ("ddp", "fsdp2"):
+        for loaders in (own_loaders, torch_loaders, list_loaders):
+
+            def make(loaders=loaders):
+                return learner(loaders(), metrics=metrics(), folder=folder, wd=0.1)
+
+            learn, alone, context = trained_alike(strategy, make, cycle, folder)
+            model = learn.model
+            context.end()
+            assert learn.world.size == 1
+            assert all(type(p) is nn.Parameter for p in learn.model.parameters())
+            assert (model is learn.model) == (strategy == "ddp")
+            compare(learn, alone)
+            if loaders is own_loaders:
+                # Both go on alone from what they have.
+                cycle(learn)
+                cycle(alone)
+                compare(learn, alone)
+
+
+def training_metrics_and_sums(rank, world, folder):
+    def make():
+        learn = learner(metrics=metrics(), loss_func=nn.MSELoss(reduction="sum"), lr=0.001)
+        learn.remove_cb(Recorder)
+        learn.add_cb(Recorder(train_metrics=True))
+        return learn
+
+    for strategy in ("ddp", "fsdp2"):
+        trained_alike(strategy, make, lambda learn: learn.fit(2), folder)[2].end()
+
+
+def accumulation_and_clipping(rank, world, folder):
+    for strategy in ("ddp", "fsdp2"):
+        for n_acc in (12, 100):
+
+            def make(n_acc=n_acc):
+                cbs = [GradientAccumulation(n_acc), GradientClip(0.1)]
+                return learner(own_loaders(bs=4), cbs=cbs)
+
+            trained_alike(strategy, make, cycle, folder)[2].end()
+
+        # Broken off within a group: its gradients were not added up yet.
+        def stop(self):
+            if self.learn.training and self.learn.iter == 1:
+                raise CancelTrainException
+
+        def short():
+            stopper = Callback(after_batch=stop)
+            stopper.order = 90
+            return learner(own_loaders(bs=4), cbs=[GradientAccumulation(100), stopper])
+
+        trained_alike(strategy, short, lambda learn: learn.fit(1), folder)[2].end()
+
+
+def reductions(rank, world, folder):
+    """Count how often gradients are added up."""
+    calls = []
+
+    def hook(state, bucket):
+        calls.append(1)
+        from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+
+        return allreduce_hook(dist.group.WORLD, bucket)
+
+    class Watch(Callback):
+        order = -15
+
+        def before_train(self):
+            self.learn.model.register_comm_hook(None, hook)
+
+    learn = learner(own_loaders(bs=4), cbs=[GradientAccumulation(12), Watch()])
+    with learn.distributed():
+        learn.fit(1)
+    assert len(calls) == 3  # 25 samples in batches of 4: steps after 12, 24 and 25
+
+
+def freezing(rank, world, folder):
+    def split(model):
+        return [list(model[0].parameters()), list(model[2].parameters())]
+
+    def train(learn):
+        learn.fine_tune(1, 0.05)
+
+    for strategy in ("ddp", "fsdp2"):
+        learn, alone, context = trained_alike(
+            strategy, lambda: learner(splitter=split), train, folder
+        )
+        learn.freeze()
+        alone.freeze()
+        cycle(learn)
+        cycle(alone)
+        compare(learn, alone)
+        context.end()
+        assert [p.requires_grad for p in learn.model.parameters()] == [False, False, True, True]
+
+
+def looking(rank, world, folder):
+    alone = learner(metrics=metrics())
+    alone.fit(1)
+    for strategy in ("ddp", "fsdp2"):
+        learn = learner(metrics=metrics())
+        with learn.distributed(strategy) as same:
+            assert same is learn
+            learn.fit(1)
+            close(list(learn.validate()), list(alone.validate()))
+            close(list(learn.validate(0)), list(alone.validate(0)))
+            for settings in (
+                {},
+                {"ds_idx": 0, "with_input": True, "with_loss": True, "with_decoded": True},
+                {"dl": own_loaders().train},
+            ):
+                found, expected = learn.get_preds(**settings), alone.get_preds(**settings)
+                assert len(found) == len(expected)
+                for one, other in zip(found, expected, strict=True):
+                    close(one, other)
+            item = data(1, 9)[0][0]
+            close(learn.predict(item)[2], alone.predict(item)[2])
+            found, expected = str(learn.summary()), str(alone.summary())
+            found = found.removeprefix("FSDP")  # FSDP2 makes a class of its own of the model's
+            assert found.partition("Callbacks")[0] == expected.partition("Callbacks")[0]
+            before = {k: whole(v).clone() for k, v in learn.model.state_dict().items()}
+            found = learn.lr_find(num_it=12, show_plot=False)
+            expected = alone.lr_find(num_it=12, show_plot=False)
+            close(found.valley, expected.valley)
+            close(learn.last_search.losses, alone.last_search.losses)
+            for name, value in before.items():
+                assert torch.equal(whole(learn.model.state_dict()[name]), value)
+            saved = folder / f"{strategy}-preds"
+            learn.get_preds(save_preds=saved, with_preds=False)
+        dist.barrier()
+        close(read_saved(saved), alone.get_preds()[0])
+
+
+def predicting_in_one_process(rank, world, folder):
+    """What looks at single items asks nothing of the others."""
+    learn = learner()
+    with learn.distributed():
+        if rank == world - 1:
+            learn.predict(data(1, 9)[0][0])
+
+
+def files(rank, world, folder):
+    alone = learner(folder=folder / "alone")
+    cycle(alone)
+    alone.fit(1)
+    for strategy in ("ddp", "fsdp2"):
+        learn = learner(folder=folder / strategy)
+        with learn.distributed(strategy):
+            cycle(learn)
+            path = learn.save("both")
+            assert path.exists()
+            weights = {k: whole(v).clone() for k, v in learn.model.state_dict().items()}
+            learn.fit(1)
+            compare(learn, alone)
+            learn.load("both")
+            for name, value in weights.items():
+                assert torch.equal(whole(learn.model.state_dict()[name]), value)
+            learn.fit(1)
+            for name, value in alone.model.state_dict().items():
+                if strategy == "fsdp2":
+                    close(whole(learn.model.state_dict()[name]).shape, value.shape)
+            exported = learn.export()
+        # What several processes wrote is read by one.
+        other = learner(folder=folder / strategy)
+        other.load("both")
+        for name, value in weights.items():
+            assert torch.equal(other.model.state_dict()[name], value)
+        content = read_file(exported, "learner")["weights"]
+        assert list(content) == list(weights)
+        assert all(type(value) is torch.Tensor for value in content.values())
+        dist.barrier()
+        broken = learner(folder=folder / strategy)
+        context = broken.distributed(strategy)
+        with pytest.raises((OSError, RuntimeError), match="File name too long"):
+            broken.save(f"../{'x' * 300}")
+        context.end()
+
+
+def logging(rank, world, folder):
+    rows, called = [], []
+
+    class Shown(Callback):
+        rank0_only = True
+
+        def before_fit(self):
+            called.append("fit")
+            assert self.learn.world.size == 1
+
+    learn = learner(folder=folder, metrics=mse)
+    learn.logger = rows.append
+    learn.add_cbs([Shown(), SaveModelCallback(fname="best")])
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), learn.distributed():
+        learn.fit(2, cbs=[CSVLogger(), ProgressCallback(kind="lines")])
+    assert called == (["fit"] if rank == 0 else [])
+    shown = output.getvalue().splitlines()
+    assert sum(line.split()[0] == "epoch" for line in shown) == (rank == 0)
+    assert sum(line.split()[0] in "01" for line in shown) == 2 * (rank == 0)
+    assert bool(shown) == (rank == 0)
+    learn.fit(1)
+    assert len(rows) == 1  # alone again, every process logs
+    assert called[-1:] == ["fit"]
+    same_everywhere(len((folder / "history.csv").read_text().splitlines()))
+    assert len((folder / "history.csv").read_text().splitlines()) == 3
+    same_everywhere(float(learn.save_model.best))
+
+
+def decisions(rank, world, folder):
+    """One process sees what the others do not, and all act on it."""
+
+    class Poison(Callback):
+        order = -12
+
+        def before_batch(self):
+            if self.learn.training and self.learn.iter == 1 and rank == world - 1:
+                self.learn.xb = (self.learn.xb[0] * float("nan"),)
+
+    learn = learner(cbs=[Poison(), TerminateOnNaNCallback()])
+    with learn.distributed():
+        learn.fit(3)
+        same_everywhere(learn.train_iter)
+        assert learn.recorder.iters == []
+        assert all(bool(p.isfinite().all()) for p in learn.model.parameters())
+
+        def stop(self):
+            if self.learn.world.any(rank == world - 1 and self.learn.train_iter == 6):
+                raise CancelFitException
+
+        learn.remove_cbs([Poison, TerminateOnNaNCallback])
+        learn.fit(3, cbs=Callback(after_batch=stop))
+        assert len(learn.recorder.raw_losses) == 5  # the recorder comes after the callback
+        same_everywhere(learn.recorder.raw_losses)
+        with contextlib.redirect_stdout(io.StringIO()):
+            learn.fit(6, 0.0, cbs=EarlyStoppingCallback(patience=2))
+        assert len(learn.recorder.values) == 3
+
+
+def batchnorm(rank, world, folder):
+    def net():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 1))
+
+    def make(count=26):
+        train = DataLoader(data(count, 1), bs=8, shuffle=True, seed=5)
+        dls = DataLoaders(train, DataLoader(data(VALID, 2), bs=4), device="cpu")
+        return learner(dls, net(), metrics=mse)
+
+    for strategy in ("ddp", "fsdp2"):
+        learn, alone, context = trained_alike(strategy, make, cycle, folder, sync_bn=True)
+        context.end()
+        assert "forward" not in vars(learn.model[1])
+        compare(learn, alone)
+    # With statistics of its own parts each process still ends with the same buffers.
+    learn = make(24)
+    with learn.distributed():
+        cycle(learn)
+    same_everywhere(learn.model[1].running_mean.tolist())
+
+
+def fastai_names(rank, world, folder):
+    assert (rank_distrib(), num_distrib()) == (rank, world)
+    order = folder / "order"
+
+    def note():
+        with order.open("a") as file:
+            file.write(str(rank))
+        return rank
+
+    assert rank0_first(note) == rank
+    dist.barrier()
+    assert order.read_text()[0] == "0"
+    alone = learner(own_loaders(bs=4 * world))
+    cycle(alone)
+    learn = learner(own_loaders(bs=4))
+    with learn.distrib_ctx(sync_bn=False):
+        cycle(learn)
+        compare(learn, alone)
+        assert learn.dls.train.bs == 4 * world
+    assert learn.dls.train.bs == 4
+    assert learn.to_distributed() is learn
+    with pytest.raises(RuntimeError, match="already"):
+        learn.distributed()
+    assert learn.detach_distributed().world.size == 1
+
+
+def starting_apart(rank, world, folder):
+    """Processes that begin with other weights, seeds and states follow the first one."""
+    alone = learner()
+    cycle(alone)
+    learn = learner(own_loaders(seed=5 + rank))
+    torch.manual_seed(rank)
+    for parameter in learn.model.parameters():
+        parameter.data += rank
+    with learn.distributed():
+        cycle(learn)
+        compare(learn, alone)
+        draws = torch.rand(3).tolist()
+    found = [None] * world
+    dist.all_gather_object(found, draws)
+    assert len({tuple(each) for each in found}) == world
+
+
+def tiny_validation(rank, world, folder):
+    """Fewer samples than processes, and none at all of a metric's in some."""
+
+    def make():
+        dls = DataLoaders(DataLoader(data(9, 1), bs=4), DataLoader(data(1, 2), bs=4), device="cpu")
+        return learner(dls, metrics=metrics()[::2])
+
+    trained_alike("ddp", make, cycle, folder)[2].end()

@@ -29,7 +29,7 @@ from support.data_items import (
 from torte.data._travel import find_stuck
 from torte.data.errors import ItemError, LoaderError, TravelError, WorkerError
 from torte.data.loader import DataLoader, SkippedItemsWarning
-from torte.data.tensors import TensorImage, TensorMask
+from torte.data.tensors import TensorBase, TensorImage, TensorMask
 from torte.data.workers import auto_workers, usable_cpus, worker_kind
 from torte.dispatch import method
 
@@ -248,6 +248,31 @@ def test_an_exception_that_cannot_travel_is_told_of():
     with pytest.raises(ItemError, match="UnpicklableError: one and two") as info:
         list(DataLoader(RaisesUnpicklable(), bs=2, num_workers=1))
     assert "support.data_items.UnpicklableError" in str(info.value.__cause__)
+
+
+def _with_a_local_function(items):
+    return {"numbers": torch.tensor(items), "made_by": [lambda: items]}
+
+
+def _of_a_local_class(items):
+    class Local(TensorBase):
+        pass
+
+    return Local(torch.tensor(items))
+
+
+@pytest.mark.parametrize(
+    ("create_batch", "culprit"),
+    [
+        (_with_a_local_function, r"the batch\['made_by'\]\[0\] is a lambda"),
+        (_of_a_local_class, "Local"),
+    ],
+)
+def test_a_batch_that_cannot_travel_is_an_error_not_a_hang(create_batch, culprit):
+    loader = functools.partial(DataLoader, range(8), bs=4, num_workers=2, create_batch=create_batch)
+    with pytest.raises(TravelError, match=rf"batch 0 cannot be sent .*{culprit}"):
+        list(loader(worker_kind="fork"))
+    assert len(list(loader(worker_kind="threads"))) == 2
 
 
 @pytest.mark.parametrize("kind", ["fork"])

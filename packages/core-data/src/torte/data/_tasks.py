@@ -4,12 +4,14 @@ import pickle
 import threading
 import traceback
 from collections.abc import Iterator
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from torte.data._travel import described_stuck
 from torte.data.devices import pinned
-from torte.data.errors import ItemError
+from torte.data.errors import ItemError, TravelError
 
 __all__ = ["ItemFailure", "Made", "Problem", "Task", "current_source"]
 
@@ -121,17 +123,44 @@ class Made:
         self.ended = False
         self.streams = 1
 
-    def __getstate__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A queue whose thread fails to pickle something drops it, and its reader waits for ever:
+        # so what goes into the queue is pickled already, or is the reason why it cannot be.
+        try:
+            packed = ForkingPickler.dumps(self._state())
+        except Exception as error:  # noqa: BLE001 - raised again by the consumer
+            packed = ForkingPickler.dumps(self._refused(error)._state())
+        return _unpacked, (bytes(packed),)
+
+    def _state(self) -> tuple[Any, ...]:
         return tuple(getattr(self, name) for name in self.__slots__)
 
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        for name, value in zip(self.__slots__, state, strict=True):
-            setattr(self, name, value)
+    def _refused(self, error: Exception) -> "Made":
+        """What to send instead of a batch that pickling failed on with `error`."""
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        problem = TravelError(
+            f"batch {self.number} cannot be sent from the worker process that made it:"
+            f" {described_stuck(self.batch, 'the batch') or reason}. Define the classes of what it"
+            " holds at the top level of a module, or use worker_kind='threads' or num_workers=0"
+        )
+        problem.__cause__ = error
+        made = Made(self.number)
+        made.problem = Problem(problem).portable()
+        return made
 
     def pin_memory(self, device: Any = None) -> "Made":
         """Called by torch's pinning thread."""
         self.batch = pinned(self.batch)
         return self
+
+
+def _unpacked(packed: bytes) -> Made:
+    """What a worker's `Made.__reduce__` packed."""
+    state = ForkingPickler.loads(packed)
+    made = Made(0)
+    for name, value in zip(Made.__slots__, state, strict=True):
+        setattr(made, name, value)
+    return made
 
 
 class _Source(threading.local):

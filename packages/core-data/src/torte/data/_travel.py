@@ -13,7 +13,7 @@ import torch
 
 from torte.data.errors import TravelError
 
-__all__ = ["check_travel", "find_stuck"]
+__all__ = ["check_travel", "described_stuck", "find_stuck"]
 
 _DEEPEST = 8
 _WIDEST = 1000
@@ -116,18 +116,23 @@ def _described(way: str, part: Any, reason: Exception) -> str:
     return f"{way} is a {type(part).__qualname__} ({text})"
 
 
+def described_stuck(value: Any, way: str = "") -> str:
+    """The first parts of `value` that cannot be pickled, in words; empty if all can."""
+    stuck = find_stuck(value, way)[:5]
+    return "; ".join(_described(found.lstrip("."), part, reason) for found, part, reason in stuck)
+
+
 def check_travel(loader: Any, kind: str) -> None:
     """Check that a loader can be sent to worker processes that start afresh.
 
     Raises:
         TravelError: If it cannot; names each attribute that stops it, and what to do.
     """
-    stuck = find_stuck(loader, "")
+    stuck = find_stuck(loader)
     if not stuck:
         return
-    listed = "; ".join(_described(way.lstrip("."), part, reason) for way, part, reason in stuck[:5])
     raise TravelError(
         f"worker processes of kind {kind!r} get a pickled copy of the loader, and this cannot be"
-        f" pickled: {listed}. Define functions and classes at the top level of a module, or use"
-        " worker_kind='threads', worker_kind='fork' (on Linux) or num_workers=0"
+        f" pickled: {described_stuck(loader)}. Define functions and classes at the top level of a"
+        " module, or use worker_kind='threads', worker_kind='fork' (on Linux) or num_workers=0"
     ) from stuck[0][2]

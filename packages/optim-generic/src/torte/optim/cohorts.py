@@ -125,9 +125,18 @@ def usable_gradient(parameter: Tensor, gradient: Tensor) -> Tensor:
 
 
 def make_cohorts(
-    groups: Iterable[dict[str, Any]], state: dict[Tensor, State], with_gradient: bool = True
+    groups: Iterable[dict[str, Any]],
+    state: dict[Tensor, State],
+    with_gradient: bool = True,
+    matrices_apart: bool = False,
 ) -> tuple[list[Cohort], list[Tensor]]:
     """Sort the parameters that have a gradient into cohorts.
+
+    Args:
+        groups: The parameter groups.
+        state: The state of each parameter.
+        with_gradient: Whether to leave out parameters without a gradient.
+        matrices_apart: Whether a rule asks for `is_matrix`, which is then a flag of each cohort.
 
     Returns:
         The cohorts, and the parameters that take no step because they have no gradient.
@@ -139,23 +148,26 @@ def make_cohorts(
             if parameter.grad is None and with_gradient:
                 idle.append(parameter)
             elif parameter.numel():
-                _enlist(cohorts, index, group, parameter, state[parameter])
+                extra = {"is_matrix": parameter.dim() > 1} if matrices_apart else {}
+                _enlist(cohorts, (index, group), parameter, state[parameter], extra)
     return list(cohorts.values()), idle
 
 
 def _enlist(
     cohorts: dict[Any, Cohort],
-    index: int,
-    group: dict[str, Any],
+    numbered: tuple[int, dict[str, Any]],
     parameter: Tensor,
     state: State,
+    extra: dict[str, bool],
 ) -> None:
+    index, group = numbered
     _settle(parameter, state)
     flags = {name: value for name, value in state.items() if isinstance(value, bool)}
+    flags |= extra
     numbers: dict[str, float] = {
         name: value
         for name, value in state.items()
-        if isinstance(value, int | float) and name not in flags
+        if isinstance(value, int | float) and not isinstance(value, bool)
     }
     tensors = _tensor_state(parameter, state)
     kind = (type(parameter), parameter.dtype, parameter.device)

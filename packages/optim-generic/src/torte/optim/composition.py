@@ -39,6 +39,7 @@ def probe(rules: Sequence[Rule], hypers: Mapping[str, Any]) -> dict[str, Any] | 
     values = dict(hypers)
     returned: dict[str, Any] = {}
     p = torch.full((2, 2), 0.5)
+    values["is_matrix"] = True
     p.grad = torch.full((2, 2), 0.25)
     for rule in rules:
         missing = [name for name in rule.needs if name not in values]

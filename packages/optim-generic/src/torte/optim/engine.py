@@ -16,7 +16,7 @@ from torte.optim.kernels import KernelPlan
 from torte.optim.loop import LoopPlan
 from torte.optim.recorded import RecordedPlan
 from torte.optim.rules import Rule
-from torte.optim.tape import NotRecordableError
+from torte.optim.tape import NotRecordableError, Program
 
 __all__ = ["ENGINES", "Engine", "Plan", "plan_for"]
 
@@ -61,17 +61,18 @@ def plan_for(
         if engine == "fused":
             names = [rule.name for rule in rules]
             raise EngineError(f"no fused kernel computes {names} for {_description(cohort)}")
-    plan = _recorded(cohort, rules, engine)
-    reason = _obstacle(plan, values)
-    if reason is None:
-        return plan
+    foreach = ForeachPlan(cohort, rules)
+    program, reason = _recorded(foreach, values)
+    if program is not None:
+        # A kernel computes element by element; products of matrices are kernels already.
+        return foreach if program.shaped else _compiled(foreach, rules, engine)
     if engine == "auto":
         return LoopPlan(cohort, rules)
     raise EngineError(f"the {engine} engine cannot run {_description(cohort)}: {reason}")
 
 
-def _recorded(cohort: Cohort, rules: Sequence[Rule], engine: Engine) -> RecordedPlan:
-    foreach = ForeachPlan(cohort, rules)
+def _compiled(foreach: ForeachPlan, rules: Sequence[Rule], engine: Engine) -> RecordedPlan:
+    cohort = foreach.cohort
     if engine == "foreach":
         return foreach
     if engine == "compiled":
@@ -93,17 +94,19 @@ def _fused_is_best(cohort: Cohort, rules: Sequence[Rule], values: Mapping[str, A
     return small or in_one_pass(rules, values) or not _can_compile(cohort)
 
 
-def _obstacle(plan: RecordedPlan, values: Mapping[str, Any]) -> str | None:
-    """Why a recorded plan cannot run its cohort, if it cannot."""
+def _recorded(
+    plan: RecordedPlan, values: Mapping[str, Any]
+) -> tuple[Program, None] | tuple[None, str]:
+    """The program of a step, or why the engines that need one cannot run this cohort."""
     if not plan.cohort.plain:
-        return "a tensor subclass"
+        return None, "a tensor subclass"
     try:
         program = plan.dry_run(values)
     except NotRecordableError as error:
-        return f"a rule uses {error}"
+        return None, f"a rule uses {error}"
     if plan.cohort.sharded and not program.elementwise:
-        return "a rule looks at whole parameters, and there are only shards"
-    return None
+        return None, "a rule looks at whole parameters, and there are only shards"
+    return program, None
 
 
 def _fusible(cohort: Cohort) -> bool:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from torte.optim.cohorts import Cohort, usable_gradient
 from torte.optim.loop import from_work, to_work
+from torte.optim.orthogonal import orthogonal_update, orthogonal_updates
 from torte.optim.recorded import Execute, RecordedPlan
 from torte.optim.tape import Node, Program
 
@@ -50,6 +51,7 @@ _SINGLE: dict[str, Callable[..., Any]] = {
     "sum": torch.sum,
     "mean": torch.mean,
     "norm": torch.norm,
+    "orthogonal_update": orthogonal_update,
 }
 _UNARY = ("neg", "abs", "sqrt", "rsqrt", "reciprocal", "sign", "exp", "log", "tanh", "sigmoid")
 _SINGLE.update({name: getattr(torch, name) for name in _UNARY})
@@ -94,6 +96,7 @@ _WHOLE.update(
         "copy_": torch._foreach_copy_,
         "zero_": torch._foreach_zero_,
         "norm": torch._foreach_norm,
+        "orthogonal_update": orthogonal_updates,
     }
 )
 # How many of the first arguments must be lists of tensors; one, where nothing is said.

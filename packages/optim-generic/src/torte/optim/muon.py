@@ -2,40 +2,16 @@
 
 import functools
 
-import torch
 from torch import Tensor
 
 from torte.optim.groups import Params
 from torte.optim.optimizer import Optimizer
+from torte.optim.orthogonal import orthogonal_update, orthogonalize
 from torte.optim.rules import Weight
 from torte.optim.stats import average_grad, average_sqr_grad, step_stat
 from torte.optim.steppers import adam_step, weight_decay
 
 __all__ = ["Muon", "muon_step", "orthogonalize"]
-
-_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-
-
-def orthogonalize(matrix: Tensor, ns_steps: int = 5, eps: float = 1e-7) -> Tensor:
-    """Move a matrix's singular values towards 1 by Newton-Schulz iterations in bfloat16.
-
-    Args:
-        matrix: Shape (n, m).
-        ns_steps: Number of iterations.
-        eps: Smallest norm to divide by.
-
-    Returns:
-        Shape (n, m), bfloat16, singular values roughly within 0.7 and 1.2.
-    """
-    a, b, c = _COEFFICIENTS
-    tall = matrix.size(0) > matrix.size(1)
-    x = matrix.to(torch.bfloat16, copy=True)
-    x = x.T if tall else x
-    x = x / x.norm().clamp(min=eps)
-    for _ in range(ns_steps):
-        gram = x @ x.T
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.T if tall else x
 
 
 def muon_step(
@@ -50,16 +26,13 @@ def muon_step(
 ) -> None:
     """Muon's step for parameters of two and more dimensions."""
     update = p.grad.lerp(grad_avg, mom) if nesterov else grad_avg
-    update = orthogonalize(update.flatten(1), ns_steps, eps)
-    rows, columns = update.shape
-    scale = 0.2 * max(rows, columns) ** 0.5 if match_rms else max(1.0, rows / columns) ** 0.5
-    p.add_(update.view_as(p), alpha=-lr * scale)
+    p.add_(orthogonal_update(update, ns_steps, eps, match_rms), alpha=-lr)
 
 
 def _average_sqr_grad_of_vectors(
-    p: Weight, sqr_mom: float, sqr_avg: Tensor | None = None
+    p: Weight, sqr_mom: float, is_matrix: bool, sqr_avg: Tensor | None = None
 ) -> dict[str, Tensor]:
-    return average_sqr_grad(p, sqr_mom, sqr_avg=sqr_avg) if p.ndim < 2 else {}
+    return {} if is_matrix else average_sqr_grad(p, sqr_mom, sqr_avg=sqr_avg)
 
 
 def _muon_or_adam_step(

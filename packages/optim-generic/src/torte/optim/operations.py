@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["OPERATIONS", "OTHER_NAMES", "REDUCING", "Operation"]
+__all__ = ["OPERATIONS", "OTHER_NAMES", "REDUCING", "WHOLE", "Operation"]
 
 
 @dataclass(frozen=True)
@@ -17,12 +17,14 @@ class Operation:
         code: Its formula in C, with `{0}`, `{1}` … for the arguments; for a reduction, of the
             term to add up.
         reduces: Whether it makes one number of all elements.
+        whole: Whether it needs the whole tensor in its shape, so that no formula computes it.
     """
 
     tensors: int
     bind: Callable[..., tuple[Any, ...]]
     code: str
     reduces: bool = False
+    whole: bool = False
 
 
 def _unary(code: str) -> Operation:
@@ -53,6 +55,12 @@ def _bind_clamp(x: Any, min: Any = None, max: Any = None) -> tuple[Any, ...]:
 
 def _bind_softplus(x: Any, beta: float = 1, threshold: float = 20) -> tuple[Any, ...]:
     return (x, beta, threshold)
+
+
+def _bind_orthogonal(
+    x: Any, ns_steps: float, eps: float, match_rms: bool | float = True
+) -> tuple[Any, ...]:
+    return (x, ns_steps, eps, float(match_rms))
 
 
 def _bind_like(x: Any, *, dtype: Any = None, memory_format: Any = None) -> tuple[Any, ...]:
@@ -111,9 +119,12 @@ OPERATIONS: dict[str, Operation] = {
     "sum": _reduction("{0}"),
     "mean": _reduction("{0}"),
     "norm": Operation(1, _bind_norm, "{0} * {0}", reduces=True),
+    # matrices
+    "orthogonal_update": Operation(1, _bind_orthogonal, "", whole=True),
 }
 
 REDUCING = frozenset(name for name, operation in OPERATIONS.items() if operation.reduces)
+WHOLE = frozenset(name for name, operation in OPERATIONS.items() if operation.whole)
 
 OTHER_NAMES: dict[str, str] = {
     "subtract": "sub",

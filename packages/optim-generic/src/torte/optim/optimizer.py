@@ -249,7 +249,8 @@ class Optimizer(GroupedOptimizer):
 
     def _make_cohorts(self) -> list[Cohort]:
         self._cohorts = None
-        cohorts, self._idle = make_cohorts(self.param_groups, self.state)
+        apart = any("is_matrix" in rule.accepts for rule in self.rules)
+        cohorts, self._idle = make_cohorts(self.param_groups, self.state, matrices_apart=apart)
         for cohort in cohorts:
             values = self._values(cohort)
             if self._model_rules:

@@ -12,7 +12,8 @@ An optimizer is a list of *rules*. A rule is a plain function, written **for one
 - its first argument is the parameter, with `p.grad` (`p.data` and `p.grad.data` work too);
 - every other argument is asked for **by name** and is a *hyper* (a number of the parameter group,
   such as `lr`), a *state* (what a rule returned for this parameter on the step before), or a
-  *flag* (a yes or no kept for a single parameter, such as `do_wd`);
+  *flag* (a yes or no kept for a single parameter, such as `do_wd`; `is_matrix` says whether it has
+  two or more dimensions, and is always there);
 - it changes `p` (or `p.grad`, for this step only) in place, and returns a dict of the state to
   keep, or nothing. State is a tensor or a number; at the first step it is absent, so that an
   argument with a default gets that default.

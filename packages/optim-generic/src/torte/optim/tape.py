@@ -13,7 +13,7 @@ cannot be recorded; the engine then runs the rules parameter by parameter.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from torte.optim.operations import OPERATIONS, OTHER_NAMES, REDUCING
+from torte.optim.operations import OPERATIONS, OTHER_NAMES, REDUCING, WHOLE
 from torte.optim.rules import Rule
 
 __all__ = ["Node", "NotRecordableError", "Program", "Tape", "Traced", "record"]
@@ -55,7 +55,12 @@ class Program(NamedTuple):
     @property
     def elementwise(self) -> bool:
         """Whether no element depends on another one."""
-        return not any(node.operation in REDUCING for node in self.nodes)
+        return not any(node.operation in REDUCING for node in self.nodes) and not self.shaped
+
+    @property
+    def shaped(self) -> bool:
+        """Whether an operation needs the shapes of parameters, which only the list engine has."""
+        return any(node.operation in WHOLE for node in self.nodes)
 
 
 class Tape:

@@ -157,3 +157,52 @@ def test_lookahead_keeps_the_state_and_hypers_of_what_it_wraps():
     step(opt)
     assert opt.state[parameter]["step"] == 2
     assert opt.state[parameter]["do_wd"] is False
+
+
+@pytest.mark.parametrize("make", [torch.optim.AdamW, torch.optim.SGD], ids=lambda m: m.__name__)
+def test_flagged_parameters_do_not_decay(make):
+    def trained(wrap):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+        opt = wrap(model)
+        x = torch.randn(8, 3)
+        for _ in range(3):
+            opt.zero_grad()
+            model(x).square().sum().backward()
+            opt.step()
+        return model, opt
+
+    def flagged(model):
+        opt = optim.OptimWrapper(model.named_parameters(), make, lr=0.01, wd=0.5)
+        opt.set_flags(optim.norm_bias_params(model), do_wd=False)
+        return opt
+
+    def grouped(model):
+        exempt = set(optim.norm_bias_params(model))
+        kept = [p for p in model.parameters() if p not in exempt]
+        groups = [{"params": kept}, {"params": list(exempt), "weight_decay": 0.0}]
+        return make(groups, lr=0.01, weight_decay=0.5)
+
+    model, opt = trained(flagged)
+    expected, _ = trained(grouped)
+    for found, other in zip(model.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(found, other)
+    assert len(opt.param_groups) == 1
+    assert len(opt.param_groups[0]["params"]) == len(opt.param_groups[0]["param_names"]) == 6
+    assert opt.hypers[0]["wd"] == 0.5
+    again = pickle.loads(pickle.dumps(opt))
+    assert sum(not flags["do_wd"] for flags in again._flags.values()) == 4
+
+
+def test_flags_that_a_torch_optimizer_cannot_have():
+    weight = nn.Parameter(torch.ones(2))
+    opt = optim.OptimWrapper([weight], torch.optim.SGD, lr=0.1)
+    with pytest.raises(optim.OptimizerError, match=r"SGD has no rule that asks for \['clip'\]"):
+        opt.set_flags(weight, clip=True)
+    with pytest.raises(optim.OptimizerError, match="LBFGS has no weight_decay"):
+        optim.OptimWrapper([weight], torch.optim.LBFGS).set_flags(weight, do_wd=False)
+    two = optim.OptimWrapper([[weight], [nn.Parameter(torch.ones(1))]], torch.optim.SGD, lr=0.1)
+    two.set_flags(weight, force_train=True)
+    two.freeze()
+    assert weight.requires_grad
+    assert not two.state

@@ -151,6 +151,15 @@ class GroupedOptimizer(torch.optim.Optimizer):
         Raises:
             ParameterError: One of `params` is not in this optimizer. Nothing has changed.
         """
+        for parameter in self._chosen(params):
+            self._flags_of(parameter).update(flags)
+        self._structure_changed()
+
+    def _flags_of(self, parameter: Tensor) -> MutableMapping[str, Any]:
+        """Where the flags of a parameter are kept."""
+        return self.state[parameter]
+
+    def _chosen(self, params: Iterable[Tensor | str] | Tensor | str) -> list[Tensor]:
         by_name = self.names
         known = set(by_name.values())
         chosen = []
@@ -160,9 +169,11 @@ class GroupedOptimizer(torch.optim.Optimizer):
                 what = repr(param) if isinstance(param, str) else f"of shape {tuple(param.shape)}"
                 raise ParameterError(f"parameter {what} is not in this optimizer")
             chosen.append(parameter)
-        for parameter in chosen:
-            self.state[parameter].update(flags)
-        self._structure_changed()
+        return chosen
+
+    def _is_forced(self, parameter: Tensor) -> bool:
+        # `get` on the state leaves no empty entry behind.
+        return self.state.get(parameter, {}).get("force_train", False)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Clear the gradients of all parameters.
@@ -228,8 +239,7 @@ class GroupedOptimizer(torch.optim.Optimizer):
             )
         for index, parameters in enumerate(self.param_lists):
             for parameter in parameters:
-                # `get` on the state leaves no empty entry behind.
-                forced = self.state.get(parameter, {}).get("force_train", False)
+                forced = self._is_forced(parameter)
                 parameter.requires_grad_(index >= self.frozen_idx or forced)
                 if not parameter.requires_grad:
                     parameter.grad = None

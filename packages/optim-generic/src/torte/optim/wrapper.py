@@ -1,7 +1,8 @@
 """`OptimWrapper`: any PyTorch optimizer with torte's hypers, groups and freezing."""
 
+import contextlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, overload
 
 import torch
@@ -62,6 +63,7 @@ class OptimWrapper(GroupedOptimizer):
         self.opt = _made(params, opt, self.hp_map, convert_groups, kwargs)
         self.defaults = self.opt.defaults
         self.frozen_idx = 0
+        self._flags: dict[torch.Tensor, dict[str, bool]] = {}
         self._hyper_places = _places(self.opt.param_groups[0], self.hp_map)
 
     # The wrapped optimizer keeps everything; these are the same objects.
@@ -98,7 +100,52 @@ class OptimWrapper(GroupedOptimizer):
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Step the wrapped optimizer."""
-        return self.opt.step() if closure is None else self.opt.step(closure)
+        with self._groups_by_decay():
+            return self.opt.step() if closure is None else self.opt.step(closure)
+
+    @contextlib.contextmanager
+    def _groups_by_decay(self) -> Iterator[None]:
+        """Within this context, parameters that are not to decay are in groups of their own."""
+        groups = self.opt.param_groups
+        exempt = {p for p, flags in self._flags.items() if not flags.get("do_wd", True)}
+        parted = [_by_decay(group, exempt) for group in groups]
+        if all(len(parts) == 1 for parts in parted):
+            yield
+            return
+        self.opt.param_groups = [part for parts in parted for part in parts]
+        try:
+            yield
+        finally:
+            self.opt.param_groups = groups
+            for group, (first, *_) in zip(groups, parted, strict=True):
+                # What the optimizer itself keeps in a group.
+                group.update({key: first[key] for key in first if key not in _OF_A_PART})
+
+    def set_flags(
+        self, params: Iterable[torch.Tensor | str] | torch.Tensor | str, **flags: bool
+    ) -> None:
+        """Set `do_wd` or `force_train` of single parameters; see `GroupedOptimizer.set_flags`.
+
+        Raises:
+            ParameterError: One of `params` is not in this optimizer. Nothing has changed.
+            OptimizerError: Another flag, or weight decay in an optimizer that has none.
+        """
+        unknown = sorted(set(flags) - {"do_wd", "force_train"})
+        if unknown:
+            raise OptimizerError(
+                f"{type(self.opt).__name__} has no rule that asks for {unknown}: around a PyTorch"
+                " optimizer there are do_wd and force_train"
+            )
+        if not flags.get("do_wd", True) and "weight_decay" not in self.opt.param_groups[0]:
+            raise OptimizerError(f"{type(self.opt).__name__} has no weight_decay to exempt from")
+        super().set_flags(params, **flags)
+
+    def _flags_of(self, parameter: torch.Tensor) -> dict[str, bool]:
+        # Not in the state: PyTorch's optimizers take an empty one for a sign to begin.
+        return self._flags.setdefault(parameter, {})
+
+    def _is_forced(self, parameter: torch.Tensor) -> bool:
+        return self._flags.get(parameter, {}).get("force_train", False)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Clear the gradients of all parameters."""
@@ -138,6 +185,25 @@ class OptimWrapper(GroupedOptimizer):
             values = list(group[key])
             values[place] = value
             group[key] = tuple(values)
+
+
+_OF_A_PART = ("params", "param_names", "weight_decay")
+
+
+def _by_decay(group: dict[str, Any], exempt: Collection[torch.Tensor]) -> list[dict[str, Any]]:
+    """A group, or its decaying and its exempt parameters as two."""
+    if not group.get("weight_decay") or not any(p in exempt for p in group["params"]):
+        return [group]
+    parts = []
+    for spared in (False, True):
+        places = [i for i, p in enumerate(group["params"]) if (p in exempt) == spared]
+        part = {**group, "params": [group["params"][i] for i in places]}
+        if "param_names" in group:
+            part["param_names"] = [group["param_names"][i] for i in places]
+        if spared:
+            part["weight_decay"] = 0.0
+        parts.append(part)
+    return parts
 
 
 def _made(

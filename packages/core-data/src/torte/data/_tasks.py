@@ -156,7 +156,7 @@ class Made:
 
 def _unpacked(packed: bytes) -> Made:
     """What a worker's `Made.__reduce__` packed."""
-    state = ForkingPickler.loads(packed)
+    state = pickle.loads(packed)
     made = Made(0)
     for name, value in zip(Made.__slots__, state, strict=True):
         setattr(made, name, value)

@@ -52,10 +52,8 @@ _TITLED = (
 def display_df(df: Any) -> None:
     """Show a DataFrame: as a table in a notebook, else printed."""
     try:
-        from IPython.core.getipython import (  # pyright: ignore[reportMissingImports] - optional
-            get_ipython,
-        )
-        from IPython.display import HTML, display  # pyright: ignore[reportMissingImports]
+        from IPython.core.getipython import get_ipython
+        from IPython.display import HTML, display
     except ImportError:
         print(df.to_string())  # noqa: T201 - showing is printing here
         return

@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import runpy
+from pathlib import Path
 
 import pytest
 import torch
@@ -474,3 +476,16 @@ def test_normalize_that_does_not_fit_is_refused():
         Augment(NORMALIZE)(torch.rand(2, 1, 8, 8))
     with pytest.raises(ValueError, match="no statistics"):
         Augment(Normalize())(torch.rand(2, 3, 8, 8))
+
+
+def test_one_sampling_keeps_the_detail_that_several_in_a_row_lose(tmp_path):
+    # Figure 11 of the paper, measured on a chart and drawn.
+    folder = Path(__file__).parents[1] / "benchmarks"
+    script = runpy.run_path(str(folder / "draw_interpolation.py"))
+    images = script["compared"]()
+    measured = script["errors"](images)
+    once, in_a_row = measured["one sampling"], measured["four in a row"]
+    assert once[0] < 0.6 * in_a_row[0]
+    assert once[1] > 0.95 > 0.9 > in_a_row[1]
+    script["draw"](tmp_path / "interpolation.png", images)
+    assert (tmp_path / "interpolation.png").stat().st_size > 10_000

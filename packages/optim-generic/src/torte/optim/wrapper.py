@@ -140,6 +140,11 @@ class OptimWrapper(GroupedOptimizer):
             raise OptimizerError(f"{type(self.opt).__name__} has no weight_decay to exempt from")
         super().set_flags(params, **flags)
 
+    def replace_parameters(self, others: Mapping[torch.Tensor, torch.Tensor]) -> None:
+        """Go on with other tensors in the place of the parameters, with their flags."""
+        super().replace_parameters(others)
+        self._flags = {others.get(p, p): flags for p, flags in self._flags.items()}
+
     def _flags_of(self, parameter: torch.Tensor) -> dict[str, bool]:
         # Not in the state: PyTorch's optimizers take an empty one for a sign to begin.
         return self._flags.setdefault(parameter, {})

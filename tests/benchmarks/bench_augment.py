@@ -6,9 +6,14 @@ The yardstick is one bare `grid_sample` pass over the float batch, grid given. E
 same mix at the same strengths: flip, perspective, rotation, zoom, brightness, contrast, normalize.
 torchvision v2 draws once for a batch, or, image by image, once an image. Peers that are not
 installed are named as absent. Budget: at least 0.75 of the yardstick's speed.
+
+A result of 38 MB is new memory at every call: glibc takes it from the system and gives it back, so
+that `grid_sample` alone meets 9,409 page faults a call, whose price varies from day to day.
+`--keep-memory` lets glibc keep what is freed, which takes the faults out of every candidate's time.
 """
 
 import argparse
+import ctypes
 import importlib.util
 from collections.abc import Callable
 from typing import Any
@@ -60,6 +65,17 @@ def kornia_mix() -> Any:
     )
 
 
+def fastai_mix() -> Callable[[torch.Tensor], torch.Tensor] | None:
+    """fastai's own `aug_transforms`, or None where it is not installed."""
+    if importlib.util.find_spec("fastai") is None:
+        return None
+    from fastai.vision import all as fastai
+
+    normalize = fastai.Normalize.from_stats(MEAN, STD, cuda=False)
+    mix = fastai.Pipeline([*fastai.aug_transforms(), normalize], split_idx=0)
+    return lambda images: mix(fastai.TensorImage(images.clone()))
+
+
 def candidates(n: int, size: int) -> tuple[dict[str, Callable[[], Any]], tuple[str, ...]]:
     """What is measured, by name, and which peers are absent."""
     images = torch.rand(n, 3, size, size)
@@ -72,7 +88,7 @@ def candidates(n: int, size: int) -> tuple[dict[str, Callable[[], Any]], tuple[s
     half = Augment(*aug_transforms(), normalize, dtype=torch.bfloat16)
     more = Augment(*aug_transforms(), Translate(), Shear(), Saturation(), normalize)
     plain = Augment(*aug_transforms(), normalize, kernels=False)
-    mix, kornia = torchvision_mix(), kornia_mix()
+    mix, kornia, fastai = torchvision_mix(), kornia_mix(), fastai_mix()
     found: dict[str, Callable[[], Any]] = {
         "grid_sample alone": lambda: F.grid_sample(images, grid, align_corners=False),
         "grid_sample alone, reflection": lambda: F.grid_sample(
@@ -88,11 +104,22 @@ def candidates(n: int, size: int) -> tuple[dict[str, Callable[[], Any]], tuple[s
         "torchvision v2, image by image": lambda: torch.stack([mix(image) for image in images]),
     }
     absent = tuple(name for name in ("fastai", "kornia") if importlib.util.find_spec(name) is None)
+    if fastai is not None:
+        found["fastai"] = lambda: fastai(images)
     if kornia is not None:
         found["kornia, eager"] = lambda: kornia(images)
         compiled = torch.compile(kornia)
         found["kornia, compiled"] = lambda: compiled(images)
     return found, absent
+
+
+def keep_memory() -> None:
+    """Let glibc keep freed memory rather than give it back to the system (Linux)."""
+    libc = ctypes.CDLL(None)
+    trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
+    for parameter in (trim_threshold, mmap_threshold):
+        if not libc.mallopt(parameter, 1 << 30):
+            raise RuntimeError("this system's malloc takes no thresholds")
 
 
 def main() -> None:
@@ -101,7 +128,10 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=64)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--keep-memory", action="store_true")
     options = parser.parse_args()
+    if options.keep_memory:
+        keep_memory()
     print(versions("torch", "torchvision", "kornia", "fastai"))  # noqa: T201
     print(f"threads {torch.get_num_threads()}, kernel {cpu.why_not() or 'runs'}")  # noqa: T201
     found, absent = candidates(options.n, options.size)
@@ -113,7 +143,10 @@ def main() -> None:
     for name, timing in timings.items():
         speed = options.n / timing.fastest
         share = timings[yardstick].fastest / timing.fastest
-        print(f"  {name:36}{speed:>10.0f} img/s{share:>8.2f} of the yardstick")  # noqa: T201
+        usual = timings[yardstick].median / timing.median
+        print(  # noqa: T201
+            f"  {name:36}{speed:>10.0f} img/s{share:>8.2f} of the yardstick, {usual:.2f} by medians"
+        )
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ over a plain loop of the same functions, seeding included; JPEG file to 224-pixe
 """
 
 import functools
+import importlib.util
 import itertools
 import os
 import tempfile
@@ -73,6 +74,7 @@ def bench_items() -> None:
 
 def _write_photos(folder: Path) -> list[Path]:
     """Files that decode at the speed of photographs of 500 by 375 pixels."""
+    folder.mkdir()
     generator = np.random.default_rng(0)
     files = []
     for number in range(_FILES):
@@ -91,25 +93,29 @@ def _to_tensor(image: PILImage) -> torch.Tensor:
     return image.to_tensor()
 
 
-class _TorchvisionFiles:
-    """As torchvision's ImageFolder with the transforms of its reference scripts."""
+def _image_folder(folder: Path) -> TorchLoader:
+    """torchvision's ImageFolder in PyTorch's loader."""
+    from torchvision.datasets import ImageFolder
+    from torchvision.transforms import v2
 
-    def __init__(self, files: list[Path]) -> None:
-        from torchvision.transforms import v2
-
-        self.files = files
-        self.transform = v2.Compose([v2.Resize((224, 224)), v2.PILToTensor()])
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> torch.Tensor:
-        with Image.open(self.files[index]) as image:
-            return self.transform(image.convert("RGB"))
+    steps = v2.Compose([v2.Resize((224, 224)), v2.PILToTensor()])
+    return TorchLoader(ImageFolder(str(folder), steps), 32)
 
 
-def bench_photos(files: list[Path]) -> None:
+def _fastai_loader(files: list[Path]) -> Any:
+    """fastai's loader, or None where it is not installed."""
+    if importlib.util.find_spec("fastai") is None:
+        return None
+    from fastai.vision import all as fastai
+
+    items = fastai.Datasets(files, [[fastai.PILImage.create]])
+    steps = [fastai.Resize(224, method="squish"), fastai.ToTensor()]
+    return fastai.TfmdDL(items, bs=32, after_item=steps, num_workers=0)
+
+
+def bench_photos(folder: Path) -> None:
     """JPEG files to batches of 224 by 224 pixels, in this process."""
+    files = _write_photos(folder / "photos")
 
     def decode_and_resize() -> None:
         for path in files:
@@ -117,13 +123,17 @@ def bench_photos(files: list[Path]) -> None:
                 _resize(image.convert("RGB"))
 
     steps = [PILImage.create, _resize, _to_tensor]
-    candidates = {
+    candidates: dict[str, Callable[[], None]] = {
         "decode and one resize": decode_and_resize,
         "torte TfmdDL": _exhaust(TfmdDL(files, bs=32, after_item=steps, num_workers=0)),
-        "torchvision in torch's loader": _exhaust(TorchLoader(_TorchvisionFiles(files), 32)),
+        "ImageFolder in torch's loader": _exhaust(_image_folder(folder)),
     }
+    fastai = _fastai_loader(files)
+    if fastai is not None:
+        candidates["fastai TfmdDL"] = _exhaust(fastai)
     timings = measure(candidates, rounds=9, seconds=0.01)
-    print_table(f"{_FILES} JPEG files of 500 by 375", timings, "decode and one resize")
+    absent = () if fastai else ("fastai TfmdDL",)
+    print_table(f"{_FILES} JPEG files of 500 by 375", timings, "decode and one resize", absent)
     bare = timings["decode and one resize"].fastest
     for name, timing in timings.items():
         rate = _FILES / timing.fastest
@@ -183,11 +193,11 @@ def bench_resume() -> None:
 
 def main() -> None:
     """Print every table."""
-    print(versions("torch", "torchvision", "pillow", "numpy"))  # noqa: T201
+    print(versions("torch", "torchvision", "pillow", "numpy", "fastai"))  # noqa: T201
     torch.set_num_threads(1)
     bench_items()
     with tempfile.TemporaryDirectory() as folder:
-        bench_photos(_write_photos(Path(folder)))
+        bench_photos(Path(folder))
     bench_resume()
     bench_memory()
 

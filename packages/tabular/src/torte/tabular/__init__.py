@@ -2,19 +2,42 @@
 
 from torte.tabular.columns import cont_cat_split, df_shrink
 from torte.tabular.dates import add_cyclic_datepart, add_datepart, add_elapsed_times, make_date
+from torte.tabular.inputs import (
+    CategoryEncoder,
+    PeriodicNumbers,
+    PiecewiseLinearNumbers,
+    QuantileScale,
+    RobustSmoothClip,
+)
 from torte.tabular.learner import TabularLearner, create_tabular_model, tabular_learner
 from torte.tabular.loader import TabDataLoader, TabularDataLoaders
 from torte.tabular.model import TabularModel, emb_sz_rule, get_emb_sz, tabular_config
 from torte.tabular.procs import Categorify, FillMissing, FillStrategy, TabularProc
+from torte.tabular.realmlp import NTPLinear, ParametricActivation, RealMLP
+from torte.tabular.recipes import DropoutSchedule, Recipe, coslog4, flat_cos
 from torte.tabular.table import Tabular, TabularPandas
+from torte.tabular.tabm import BatchEnsembleLinear, EnsembleLoss, TabM
 from torte.tabular.vocabulary import ColumnVocabulary
 
 __all__ = [
+    "BatchEnsembleLinear",
     "Categorify",
+    "CategoryEncoder",
     "ColumnVocabulary",
+    "DropoutSchedule",
+    "EnsembleLoss",
     "FillMissing",
     "FillStrategy",
+    "NTPLinear",
+    "ParametricActivation",
+    "PeriodicNumbers",
+    "PiecewiseLinearNumbers",
+    "QuantileScale",
+    "RealMLP",
+    "Recipe",
+    "RobustSmoothClip",
     "TabDataLoader",
+    "TabM",
     "Tabular",
     "TabularDataLoaders",
     "TabularLearner",
@@ -25,9 +48,11 @@ __all__ = [
     "add_datepart",
     "add_elapsed_times",
     "cont_cat_split",
+    "coslog4",
     "create_tabular_model",
     "df_shrink",
     "emb_sz_rule",
+    "flat_cos",
     "get_emb_sz",
     "make_date",
     "tabular_config",

@@ -1,13 +1,23 @@
 """`tabular_learner`: a learner with a model that fits the table."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from torch import Tensor
+
 from torte.data.categories import get_c
+from torte.data.tensors import TensorMultiCategory, plain
 from torte.dispatch import delegates, serializable
-from torte.learner import Learner, model_builder
+from torte.learner import Learner, ParamScheduler, model_builder
+from torte.learner.defaults import loss_from_data
+from torte.learner.losses.flattened import CrossEntropyLossFlat
+from torte.optim import Adam
 from torte.tabular.loader import TabularDataLoaders
 from torte.tabular.model import TabularModel, get_emb_sz
+from torte.tabular.realmlp import RealMLP, realmlp_groups
+from torte.tabular.recipes import DropoutSchedule, Recipe
+from torte.tabular.tabm import EnsembleLoss, TabM
 
 __all__ = ["TabularLearner", "create_tabular_model", "tabular_learner"]
 
@@ -34,6 +44,26 @@ class TabularLearner(Learner):
         parts = inputs if isinstance(inputs, tuple) else (inputs,)
         return dl.decoded([*parts, decoded], 1), decoded[0], preds[0]
 
+    def fit_recipe(
+        self, n_epoch: int | None = None, lr: float | None = None, cbs: Any = None
+    ) -> None:
+        """Train as the authors of the model do: schedules of rates, weight decay and dropout.
+
+        A model without a recipe of its own trains with `fit_one_cycle`, five epochs by default.
+
+        Args:
+            n_epoch: How many epochs; by default as many as the recipe has. Schedules stretch.
+            lr: Learning rate; by default the recipe's.
+            cbs: Callbacks for this fit alone.
+        """
+        recipe: Recipe | None = getattr(self.model, "recipe", None)
+        if recipe is None:
+            self.fit_one_cycle(5 if n_epoch is None else n_epoch, lr, cbs=cbs)
+            return
+        own = [ParamScheduler(recipe.schedules(lr)), DropoutSchedule(recipe.dropout_shape)]
+        with self.added_cbs(own):
+            self.fit(recipe.n_epoch if n_epoch is None else n_epoch, cbs=cbs)
+
 
 @model_builder
 def create_tabular_model(
@@ -55,28 +85,83 @@ def tabular_learner(
     config: Mapping[str, Any] | None = None,
     n_out: int | None = None,
     y_range: tuple[float, float] | None = None,
+    arch: str = "mlp",
     **kwargs: Any,
 ) -> TabularLearner:
-    """Make a learner with a `TabularModel` for a table.
+    """Make a learner with a model for a table.
+
+    `arch` chooses among a `TabularModel` ("mlp"), `RealMLP` ("realmlp") and `TabM` ("tabm"). The
+    last two bring the optimizer, rates and losses of their papers, and preparing steps of their
+    own that are fitted on the training rows here; train them with `fit_recipe`.
 
     Args:
         dls: Loaders of the table.
-        layers: Sizes of the hidden layers; by default [200, 100].
-        emb_szs: Sizes of embeddings by column, where they shall differ from the rule's.
+        layers: Sizes of the hidden layers; by default [200, 100], or what the paper says.
+        emb_szs: Sizes of embeddings by column, where they shall differ from the rule's ("mlp").
         config: More arguments for the model, as `tabular_config` returns.
         n_out: Number of outputs; by default what the targets ask for.
-        y_range: Range of the outputs; by default what `config` says.
-        **kwargs: For `Learner`.
+        y_range: Range of the outputs ("mlp"); by default what `config` says.
+        arch: Which model.
+        **kwargs: For `Learner`; they go before what `arch` brings.
+
+    Raises:
+        ValueError: There is no such `arch`, or it does not take an argument.
     """
     table = dls.train.dataset
     settings = dict(config or {})
-    if y_range is not None:
-        settings["y_range"] = y_range
-    model = create_tabular_model(
-        get_emb_sz(table, emb_szs),
-        len(table.cont_names),
-        get_c(dls) if n_out is None else n_out,
-        list(layers or (200, 100)),
-        **settings,
-    )
-    return TabularLearner(dls, model, **kwargs)
+    n_out = get_c(dls) if n_out is None else n_out
+    if arch == "mlp":
+        if y_range is not None:
+            settings["y_range"] = y_range
+        sizes, n_cont = get_emb_sz(table, emb_szs), len(table.cont_names)
+        model = create_tabular_model(sizes, n_cont, n_out, list(layers or (200, 100)), **settings)
+        return TabularLearner(dls, model, **kwargs)
+    for name, value in (("emb_szs", emb_szs), ("y_range", y_range)):
+        if value is not None:
+            raise ValueError(f"arch {arch!r} takes no {name}: only 'mlp' does")
+    if layers is not None:
+        settings["layers"] = list(layers)
+    loss = kwargs.pop("loss_func", None) or loss_from_data(dls)
+    return _strong_learner(dls, arch, loss, n_out, settings, kwargs)
+
+
+def _strong_learner(
+    dls: TabularDataLoaders,
+    arch: str,
+    loss: Any,
+    n_out: int,
+    settings: dict[str, Any],
+    kwargs: dict[str, Any],
+) -> TabularLearner:
+    """Make a learner with a model that brings its own way of training."""
+    table = dls.train.dataset
+    codes = [len(table.classes[name]) for name in table.cat_names]
+    sizes = (codes, len(table.cont_names), n_out)
+    classes = isinstance(loss, CrossEntropyLossFlat)
+    several = dls.train.target_type is TensorMultiCategory
+    if arch == "realmlp":
+        model = RealMLP(*sizes, regression=not (classes or several), **settings)
+        kwargs.setdefault("splitter", realmlp_groups)
+        smoothing = model.recipe.label_smoothing
+        loss = CrossEntropyLossFlat(label_smoothing=smoothing) if classes else loss
+    elif arch == "tabm":
+        average = "softmax" if classes else "sigmoid" if several else "none"
+        model = TabM(*sizes, **{"average": average, **settings})
+        loss = EnsembleLoss(loss)
+    else:
+        raise ValueError(f"arch {arch!r}: there are 'mlp', 'realmlp' and 'tabm'")
+    recipe: Recipe = model.recipe
+    model.fit_inputs(*_sample(dls.train))
+    kwargs.setdefault("opt_func", functools.partial(Adam, **recipe.optimizer))
+    kwargs.setdefault("lr", recipe.rates())
+    kwargs.setdefault("wd", recipe.wd)
+    return TabularLearner(dls, model, loss_func=loss, **kwargs)
+
+
+def _sample(dl: Any, most: int = 100_000) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Return codes, numbers and targets of the training rows, evenly spread ones of very many."""
+    step = max(1, -(-len(dl.tensors[0]) // most))
+    parts = [plain(part[::step]) for part in dl.tensors]
+    numbers = parts[1] if dl.n_inp == 2 else None
+    target = parts[-1] if dl.target_type is not None else None
+    return parts[0], numbers, target

@@ -131,6 +131,16 @@ def test_embeddings_of_numbers_are_their_formulas() -> None:
     torch.testing.assert_close(pieces(values), expected)
 
 
+def test_bins_are_spent_on_other_values_than_the_commonest() -> None:
+    rare = torch.arange(1.0, 41.0)
+    column = torch.cat([torch.zeros(960), rare])[:, None]
+    pieces = PiecewiseLinearNumbers(1, size=2, n_bins=20)
+    pieces.fit(column)
+    assert pieces.edges[0, 0] == 0
+    assert pieces.edges[0, -1] == 40
+    assert (pieces.edges[0].diff() > 0).sum() >= 12
+
+
 def test_categories_are_signs_one_hot_or_embedded() -> None:
     encoder = CategoryEncoder([4, 5, 20], size=6)
     out = encoder(torch.tensor([[1, 3, 19], [2, 0, 1], [0, 4, 2], [3, 1, 0]]))

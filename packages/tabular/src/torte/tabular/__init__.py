@@ -12,9 +12,11 @@ from torte.tabular.inputs import (
 from torte.tabular.learner import TabularLearner, create_tabular_model, tabular_learner
 from torte.tabular.loader import TabDataLoader, TabularDataLoaders
 from torte.tabular.model import TabularModel, emb_sz_rule, get_emb_sz, tabular_config
+from torte.tabular.parquet import ParquetDataLoader, ParquetTable
 from torte.tabular.procs import Categorify, FillMissing, FillStrategy, TabularProc
 from torte.tabular.realmlp import NTPLinear, ParametricActivation, RealMLP
 from torte.tabular.recipes import DropoutSchedule, Recipe, coslog4, flat_cos
+from torte.tabular.summaries import NumberSummary, Summaries, fit_on_summaries
 from torte.tabular.table import Tabular, TabularPandas
 from torte.tabular.tabm import BatchEnsembleLinear, EnsembleLoss, TabM
 from torte.tabular.vocabulary import ColumnVocabulary
@@ -29,13 +31,17 @@ __all__ = [
     "FillMissing",
     "FillStrategy",
     "NTPLinear",
+    "NumberSummary",
     "ParametricActivation",
+    "ParquetDataLoader",
+    "ParquetTable",
     "PeriodicNumbers",
     "PiecewiseLinearNumbers",
     "QuantileScale",
     "RealMLP",
     "Recipe",
     "RobustSmoothClip",
+    "Summaries",
     "TabDataLoader",
     "TabM",
     "Tabular",
@@ -52,6 +58,7 @@ __all__ = [
     "create_tabular_model",
     "df_shrink",
     "emb_sz_rule",
+    "fit_on_summaries",
     "flat_cos",
     "get_emb_sz",
     "make_date",

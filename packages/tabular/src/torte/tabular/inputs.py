@@ -101,6 +101,23 @@ def _quantiles(values: Tensor, places: Tensor) -> Tensor:
     return torch.lerp(ordered[low], ordered[high], (position - low)[:, None])
 
 
+def _bin_edges(values: Tensor, count: int) -> Tensor:
+    """Return ascending edges at quantiles of a column, the largest repeated if values are few.
+
+    A value that very many rows share counts as one bin's worth of rows alone, so that the other
+    values get bins too (the paper's quantiles would coincide there).
+    """
+    distinct, rows = values.unique(return_counts=True)
+    if len(distinct) <= count:
+        return torch.cat([distinct, distinct[-1:].expand(count - len(distinct))])
+    weight = rows.double()
+    for _ in range(3):  # each time the rest is less, so that one bin's worth is less too
+        weight = weight.clamp_max(float(weight.sum()) / count)
+    reached = weight.cumsum(0) - weight
+    wanted = torch.linspace(0, float(reached[-1]), count, dtype=reached.dtype)
+    return distinct[torch.searchsorted(reached, wanted).clamp_max(len(distinct) - 1)]
+
+
 def _interpolated(knots: Tensor, values: Tensor, right: bool) -> Tensor:
     """Return the place of values among knots, fractions between two of them."""
     upper = torch.searchsorted(knots, values, right=right).clamp(1, knots.shape[1] - 1)
@@ -152,7 +169,7 @@ class PiecewiseLinearNumbers(nn.Module):
     Args:
         n_cont: Number of columns.
         size: Length of an embedding.
-        n_bins: Number of bins; bins that the data leave without width stay zero.
+        n_bins: Number of bins; those that a column of few values does not need stay zero.
     """
 
     edges: Tensor
@@ -170,8 +187,9 @@ class PiecewiseLinearNumbers(nn.Module):
         """Learn the bins from numbers of (rows, columns)."""
         if not x.numel():
             return
-        places = torch.linspace(0, 1, self.edges.shape[1], dtype=torch.float64)
-        self.edges.copy_(_quantiles(x.double(), places).T)
+        count = self.edges.shape[1]
+        for column, edges in zip(x.double().unbind(1), self.edges, strict=True):
+            edges.copy_(_bin_edges(column, count))
 
     def forward(self, x: Tensor) -> Tensor:
         """Embed numbers of (rows, columns) as (rows, columns * size)."""

@@ -157,6 +157,60 @@ class TabularDataLoaders(DataLoaders):
 
         return cls.from_df(pd.read_parquet(parquet), **kwargs)
 
+    @classmethod
+    def stream_parquet(
+        cls,
+        parquet: str | Path,
+        path: str | Path = ".",
+        procs: Any = None,
+        cat_names: str | Sequence[str] | None = None,
+        cont_names: str | Sequence[str] | None = None,
+        y_names: str | Sequence[str] | None = None,
+        y_block: Any = None,
+        valid_pct: float = 0.2,
+        seed: int = 0,
+        bs: int = 64,
+        val_bs: int | None = None,
+        n_mixed: int = 4,
+        device: Any = None,
+    ) -> "TabularDataLoaders":
+        """Make loaders from a Parquet file of any size, of which row groups are read in turn.
+
+        One pass fits the procs; means, deviations and vocabularies are exact, and medians up to a
+        million values (evenly spread ones of more). Needs PyArrow: `torte-tabular[parquet]`.
+
+        Args:
+            parquet: The file. A batch of training rows comes from `n_mixed` of its row groups, so
+                that the memory needed is theirs, and a file with its rows in a random order (or
+                with many small groups) is mixed best.
+            path: Where models and results are kept.
+            procs: Preparing steps: `[Categorify, FillMissing, Normalize]`.
+            cat_names: Categorical columns.
+            cont_names: Continuous columns.
+            y_names: Target column or columns.
+            y_block: What the targets are; by default numbers where they are numeric.
+            valid_pct: Share of the rows that validate, chosen by row number.
+            seed: For that choice and for the order of training.
+            bs: Rows in a training batch.
+            val_bs: Rows in a validation batch; by default as many.
+            n_mixed: How many row groups are in memory and mixed together.
+            device: Where batches go.
+        """
+        from torte.tabular.parquet import ParquetDataLoader, ParquetTable, parquet_schema
+
+        schema = parquet_schema(parquet, procs, cat_names, cont_names, y_names, y_block)
+        train, valid = (
+            ParquetTable(parquet, schema, valid_pct, seed, validates) for validates in (False, True)
+        )
+        train.fit()
+        settings = {"n_mixed": n_mixed, "seed": seed}
+        drop = len(train) >= bs
+        loaders = [
+            ParquetDataLoader(train, bs=bs, shuffle=True, drop_last=drop, **settings),
+            ParquetDataLoader(valid, bs=val_bs or bs, **settings),
+        ]
+        return cls(*loaders, path=path, device=device)
+
 
 def _other_numbers(frame: Frame, known: Sequence[str]) -> list[str]:
     """Return the columns of numbers that have no role yet."""

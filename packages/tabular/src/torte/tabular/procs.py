@@ -139,11 +139,11 @@ class FillMissing(TabularProc):
         for name in to.cont_names:
             values = numbers(column(to.frame, name))
             missing = np.isnan(values)
-            self.na_dict[name] = self._fill_value(name, values[~missing])
+            self.na_dict[name] = self.fill_value(name, values[~missing])
             if missing.any():
                 self.indicators.append(name)
 
-    def _fill_value(self, name: str, present: np.ndarray) -> float:
+    def fill_value(self, name: str, present: np.ndarray) -> float:
         """Return what stands for a missing value of a column."""
         if self.fill_strategy == "constant":
             return float(self.fill_vals.get(name, 0.0))

@@ -68,6 +68,7 @@ class Tabular:
     with_cont = True
     is_processed = False
     device: Any = None
+    source_names: L = L()
 
     def __init__(
         self,

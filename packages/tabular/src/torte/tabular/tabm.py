@@ -69,7 +69,8 @@ class TabM(nn.Module):
         p: Dropout.
         k: Number of networks.
         average: What is averaged: probabilities by softmax or by sigmoid, or the outputs.
-        n_bins: Bins of the embeddings of numbers.
+        n_bins: Bins of the embeddings of numbers; columns whose single values matter, such as
+            amounts of money, gain from many.
         embedding: Length of the embeddings of numbers.
     """
 
@@ -85,7 +86,7 @@ class TabM(nn.Module):
         p: float = 0.1,
         k: int = 32,
         average: Average = "softmax",
-        n_bins: int = 48,
+        n_bins: int = 128,
         embedding: int = 16,
     ) -> None:
         super().__init__()

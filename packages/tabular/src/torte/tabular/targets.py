@@ -32,8 +32,13 @@ class Target:
         self.encoders: list[Categorize] = []
         self.encoded: EncodedMultiCategorize | None = None
 
-    def fit(self, frame: Frame) -> None:
-        """Learn the vocabularies from the training rows."""
+    def fit(self, frame: Frame, labels: Mapping[str, Sequence[Any]] | None = None) -> None:
+        """Learn the vocabularies from the training rows.
+
+        Args:
+            frame: The training rows, or some of them.
+            labels: The labels of each target, if `frame` may lack some.
+        """
         columns = [column(frame, name) for name in self.names]
         if self.block is None:
             numeric = all(series.dtype.is_numeric() for series in columns)
@@ -46,7 +51,7 @@ class Target:
             return
         for place, series in enumerate(columns):
             encoder = given if place == 0 else Categorize(sort=given.sort, add_na=given.add_na)
-            encoder.setup(categories(series)[1])
+            encoder.setup(categories(series)[1] if labels is None else labels[series.name])
             self.encoders.append(encoder)
 
     def config(self) -> dict[str, Any]:

@@ -9,12 +9,12 @@ import numpy as np
 
 from torte.tabular.frames import categories
 
-__all__ = ["MISSING", "UNKNOWN", "ColumnVocabulary"]
+__all__ = ["MISSING", "UNKNOWN", "ColumnVocabulary", "sorted_values"]
 
 MISSING, UNKNOWN = "#na#", "#unknown#"
 
 
-def _sorted(values: Sequence[Any]) -> list[Any]:
+def sorted_values(values: Sequence[Any]) -> list[Any]:
     """Sort values; those of types that have no common order go by type first."""
     try:
         return sorted(values)
@@ -50,7 +50,7 @@ class ColumnVocabulary(Sequence[Any]):
         """Return the vocabulary of a column: its values, sorted unless it is ordered itself."""
         _, values = categories(series)
         ordered = series.dtype in (nw.Enum, nw.Categorical)
-        return cls(_sorted(values) if sort and not ordered else values)
+        return cls(sorted_values(values) if sort and not ordered else values)
 
     @property
     def o2i(self) -> dict[Any, int]:

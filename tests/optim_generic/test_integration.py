@@ -1,5 +1,8 @@
 """The optimizers in PyTorch's own tools: schedulers, scalers, hooks, DDP, FSDP2, Accelerate."""
 
+import functools
+import pickle
+
 import pytest
 import torch
 from support import distributed_optim as workers
@@ -20,13 +23,16 @@ def backward(model, x, scale=1.0):
 
 SCHEDULERS = {
     "StepLR": lambda opt: lr_scheduler.StepLR(opt, 2, gamma=0.1),
-    "OneCycleLR": lambda opt: lr_scheduler.OneCycleLR(opt, 0.5, 10, cycle_momentum=False),
+    "OneCycleLR": lambda opt: lr_scheduler.OneCycleLR(opt, 0.5, 10),
+    "OneCycleLR, steady momentum": lambda opt: lr_scheduler.OneCycleLR(
+        opt, 0.5, 10, cycle_momentum=False
+    ),
     "Cosine": lambda opt: lr_scheduler.CosineAnnealingLR(opt, 10),
     "Lambda": lambda opt: lr_scheduler.LambdaLR(opt, lambda step: 1 / (step + 1)),
     "Sequential": lambda opt: lr_scheduler.SequentialLR(
         opt, [lr_scheduler.ConstantLR(opt, 0.1, 2), lr_scheduler.ExponentialLR(opt, 0.9)], [2]
     ),
-    "Cyclic": lambda opt: lr_scheduler.CyclicLR(opt, 0.01, 0.1, 2, cycle_momentum=False),
+    "Cyclic": lambda opt: lr_scheduler.CyclicLR(opt, 0.01, 0.1, 2),
 }
 
 
@@ -50,6 +56,28 @@ def test_schedulers_drive_the_learning_rate(name, wrapped):
             schedule.step()
         assert opt.hypers[0]["lr"] == pytest.approx(peer.param_groups[0]["lr"])
     torch.testing.assert_close(model.weight, twin.weight)
+
+
+def test_momentum_is_another_name_of_mom_and_no_key_of_its_own():
+    model, opt, x = setup(functools.partial(optim.SGD, mom=0.9))
+    (group,) = opt.param_groups
+    assert group["momentum"] == group.get("momentum") == 0.9
+    assert "momentum" in opt.defaults
+    assert "momentum" not in list(group)
+    group["momentum"] = 0.5
+    assert opt.hypers[0]["mom"] == 0.5
+    backward(model, x)
+    opt.step()
+    saved = opt.state_dict()
+    assert "momentum" not in saved["param_groups"][0]
+    again = pickle.loads(pickle.dumps(opt))
+    again.param_groups[0]["momentum"] = 0.7
+    assert again.hypers[0]["mom"] == 0.7
+    plain = optim.Optimizer(model.parameters(), steppers=[optim.sgd_step], lr=0.1)
+    assert "momentum" not in plain.defaults
+    assert plain.param_groups[0].get("momentum") is None
+    with pytest.raises(ValueError, match="momentum"):
+        lr_scheduler.OneCycleLR(plain, 0.1, 10)
 
 
 def test_reduce_on_plateau_and_its_state():

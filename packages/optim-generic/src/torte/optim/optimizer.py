@@ -16,6 +16,7 @@ from torte.optim.model_stats import model_totals, no_totals
 from torte.optim.rules import RuleFunction
 from torte.optim.saving import matched_hypers, matched_state
 from torte.optim.shards import is_sharded, sharded_like, whole
+from torte.optim.torch_names import HyperGroup
 
 __all__ = ["Optimizer"]
 
@@ -80,7 +81,7 @@ class Optimizer(GroupedOptimizer):
         self._idle: list[Tensor] = []
         self._hyper_names = tuple(defaults)
         self.frozen_idx = 0
-        super().__init__(groups, defaults)
+        super().__init__(groups, HyperGroup(defaults))
         for group, found in zip(self.param_groups, flags, strict=True):
             if found:
                 self.set_flags(group["params"], **found)
@@ -110,7 +111,7 @@ class Optimizer(GroupedOptimizer):
         unknown = [name for name in _hypers_in(param_group) if name not in self._hyper_names]
         if unknown:
             raise UnknownHyperError(f"no stat or stepper uses {', '.join(map(repr, unknown))}")
-        super().add_param_group(param_group)
+        super().add_param_group(HyperGroup(param_group))
         if flags:
             self.set_flags(self.param_groups[-1]["params"], **flags)
         self._structure_changed()

@@ -96,9 +96,10 @@ class Table:
         found = resolve(state.possible(given[0]), given)
         if not found:
             closest = rank(state.implementations, given)
-            raise NoMatchError(explain_no_match(self._title, first, second, closest))
+            # `from None`: that the cache had no entry is nothing to tell the caller.
+            raise NoMatchError(explain_no_match(self._title, first, second, closest)) from None
         if len(found) > 1:
-            raise AmbiguityError(explain_tie(self._title, first, second, found))
+            raise AmbiguityError(explain_tie(self._title, first, second, found)) from None
         # The cache belongs to this state: where another thread has registered in between, neither
         # is in use any more, and the answer goes nowhere.
         cache = state.cache

@@ -39,7 +39,7 @@ class Learner(LearningRateSearch, Inference, Persistence):
         lr: Learning rate of a fit that is given none.
         splitter: Returns the model's parameters, as a list or as a list of lists, one a group.
         cbs: Callbacks, as objects or classes.
-        metrics: Metrics or functions of (predictions, *targets).
+        metrics: Metrics or functions of `(predictions, *targets)`.
         path: Where files go; the loaders' path by default.
         model_dir: Where in it `save` puts models.
         wd: Weight decay; the optimizer's default if None.

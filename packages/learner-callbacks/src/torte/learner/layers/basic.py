@@ -179,7 +179,7 @@ class ResizeBatch(nn.Module):
         self.size = size
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return `x` with shape (batch, *size)."""
+        """Return `x` with shape `(batch, *size)`."""
         return x.reshape(x.shape[0], *self.size)
 
     def extra_repr(self) -> str:

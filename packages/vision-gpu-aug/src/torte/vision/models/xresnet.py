@@ -114,7 +114,7 @@ class XResNet(nn.Sequential):
         **kwargs: For `block`: `groups`, `reduction`, `dw`, `sym`, `g2`, `pool`, `norm_type`, ….
 
     Shape:
-        - Input: (n, c_in, *spatial) with `ndim` spatial dimensions.
+        - Input: `(n, c_in, *spatial)` with `ndim` spatial dimensions.
         - Output: (n, n_out).
 
     Raises:

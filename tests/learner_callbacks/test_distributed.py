@@ -35,3 +35,15 @@ def test_what_is_around_a_fit(world, tmp_path):
         jobs.decisions,
         jobs.fastai_names,
     )
+
+
+def test_sharded_files_are_read_by_another_number_of_processes(tmp_path):
+    run_processes(4, tmp_path, jobs.sharded_files)
+    run_processes(2, tmp_path, jobs.reading_shards, jobs.damaged_shards)
+    learn = jobs.learner(folder=tmp_path / "sharded_files" / "fsdp2", opt_func=jobs.Larc)
+    learn.load("shards")
+    expected = jobs.learner(folder=learn.path, opt_func=jobs.Larc)
+    expected.load("whole")
+    jobs.cycle(learn)
+    jobs.cycle(expected)
+    jobs.compare(learn, expected)

@@ -33,8 +33,8 @@ from torte.learner import (
     rank_distrib,
 )
 from torte.learner.callbacks.gathering import read_saved
-from torte.learner.packing import read_file
-from torte.optim import Adam
+from torte.learner.packing import FileFormatError, read_file
+from torte.optim import Adam, Larc
 
 TRAIN, VALID = 25, 10
 
@@ -452,3 +452,77 @@ def tiny_validation(rank, world, folder):
         return learner(dls, metrics=metrics()[::2])
 
     trained_alike("ddp", make, cycle, folder)[2].end()
+
+
+def sharded_files(rank, world, folder):
+    """A folder that this number of processes wrote is read by others; see `reading_shards`."""
+    for strategy in ("ddp", "fsdp2"):
+        learn = learner(folder=folder / strategy, opt_func=Larc)
+        with learn.distributed(strategy):
+            cycle(learn)
+            for _ in range(2):  # the second time it replaces the first
+                path = learn.save("shards", sharded=True)
+            assert sum(file.suffix == ".safetensors" for file in path.iterdir()) >= 1
+            assert not [file for file in path.parent.iterdir() if file.name.startswith(".")]
+            weights = {k: whole(v).clone() for k, v in learn.model.state_dict().items()}
+            learn.fit(1)
+            learn.load("shards")
+            for name, value in weights.items():
+                assert torch.equal(whole(learn.model.state_dict()[name]), value)
+            learn.save("whole")
+            learn.fit(1)
+            learn.save("later", with_opt=False)
+
+
+def reading_shards(rank, world, folder):
+    """Go on from what another number of processes wrote."""
+    written = folder.parent / "sharded_files"
+    for wrote in ("ddp", "fsdp2"):
+        expected = learner(folder=written / wrote, opt_func=Larc)
+        expected.load("whole")
+        read_file(written / wrote / "models" / "whole.safetensors", "weights")
+        for strategy in ("ddp", "fsdp2"):
+            learn = learner(folder=written / wrote, opt_func=Larc)
+            with learn.distributed(strategy):
+                learn.load("shards")
+                for name, value in expected.model.state_dict().items():
+                    assert torch.equal(whole(learn.model.state_dict()[name]), value)
+                for one, other in zip(
+                    learn.opt.state_dict()["state"].values(),
+                    expected.opt.state_dict()["state"].values(),
+                    strict=True,
+                ):
+                    for key, value in other.items():
+                        close(torch.as_tensor(whole(one[key])), torch.as_tensor(value))
+
+
+def damaged_shards(rank, world, folder):
+    learn = learner(folder=folder)
+    with learn.distributed("fsdp2"):
+        cycle(learn)
+        path = learn.save("shards", sharded=True)
+        before = {k: whole(v).clone() for k, v in learn.model.state_dict().items()}
+        other = learner(folder=folder, model=small_net(9))
+        with pytest.raises(FileFormatError, match="do not fit"):
+            other.load("shards")
+        dist.barrier()
+        if rank == 0:
+            file = min(file for file in path.iterdir() if file.suffix == ".safetensors")
+            file.write_bytes(file.read_bytes()[:-8])
+        dist.barrier()
+        with pytest.raises(FileFormatError, match="damaged or incomplete"):
+            learn.load("shards")
+        dist.barrier()
+        if rank == 0:
+            (path / "content.json").write_text("{}")
+        dist.barrier()
+        with pytest.raises(FileFormatError, match="description"):
+            learn.load("shards")
+        dist.barrier()
+        if rank == 0:
+            (path / "content.json").unlink()
+        dist.barrier()
+        with pytest.raises(FileNotFoundError):
+            learn.load("shards")
+        for name, value in before.items():
+            assert torch.equal(whole(learn.model.state_dict()[name]), value)

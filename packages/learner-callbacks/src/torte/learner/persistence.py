@@ -1,5 +1,6 @@
 """Saving and loading weights and optimizer state."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,14 @@ def _some(names: Any) -> str:
     return ", ".join(map(repr, shown)) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
+def model_content(model: nn.Module, opt: Any = None, with_opt: bool = True) -> dict[str, Any]:
+    """Return what a file of weights holds: the model's state and, if asked for, the optimizer's."""
+    content = {"model": model_state(model)}
+    if with_opt and opt is not None:
+        content["opt"] = opt.state_dict()
+    return content
+
+
 def save_model(
     file: "str | Path",
     model: nn.Module,
@@ -137,10 +146,7 @@ def save_model(
         The path.
     """
     world = world or World()
-    content = {"model": model_state(model)}
-    if with_opt and opt is not None:
-        content["opt"] = opt.state_dict()
-    content = whole_state(content, keep=world.is_first)
+    content = whole_state(model_content(model, opt, with_opt), keep=world.is_first)
     world.first_does(lambda: write_file(Path(file), WEIGHTS, content))
     return Path(file)
 
@@ -158,7 +164,19 @@ def load_model(
     Raises:
         FileFormatError: If the file is not of that kind, damaged, or from another model.
     """
-    content = read_file(Path(file), WEIGHTS, _device_name(device))
+    restore_content(
+        read_file(Path(file), WEIGHTS, _device_name(device)), file, model, opt, with_opt, strict
+    )
+
+
+def restore_content(
+    content: Any, file: "str | Path", model: nn.Module, opt: Any, with_opt: bool, strict: bool
+) -> None:
+    """Load what `model_content` gave and a file had; if anything does not fit, nothing has changed.
+
+    Raises:
+        FileFormatError: If it is of another kind, or from another model.
+    """
     if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
         raise FileFormatError(f"{str(file)!r} holds no model")
     before = {name: _copied(value) for name, value in model_state(model).items()}
@@ -196,16 +214,27 @@ class Persistence(TrainingLoop):
         path = self.path / self.model_dir / file
         return path if path.suffix else path.with_suffix(".safetensors")
 
-    def save(self, file: "str | Path", with_opt: bool = True) -> Path:
+    def save(self, file: "str | Path", with_opt: bool = True, sharded: bool = False) -> Path:
         """Write weights and optimizer state to a file in `path/model_dir`.
+
+        Several processes write one file, which the first puts together; with `sharded` they write a
+        folder instead, each its own part: for models that no process could hold whole. Either can
+        be loaded by any number of processes.
 
         Args:
             file: Its name; `.safetensors` is added.
             with_opt: Whether to write the optimizer's state too.
+            sharded: Whether to write a folder, of that name, to which every process adds its part.
 
         Returns:
             The path.
         """
+        if sharded:
+            from torte.learner.distributed.sharded_files import write_sharded
+
+            content = model_content(self.model, self.opt, with_opt)
+            folder = self.path / self.model_dir / file
+            return write_sharded(folder, WEIGHTS, content, self.world)
         return save_model(self.model_file(file), self.model, self.opt, with_opt, self.world)
 
     def load(
@@ -218,7 +247,7 @@ class Persistence(TrainingLoop):
         """Load weights and, if they are there, the optimizer's state.
 
         Args:
-            file: As for `save`.
+            file: As for `save`; a file, or a folder that several processes wrote.
             device: Where to read the file to on the way; main memory by default.
             with_opt: Whether to load the optimizer's state too.
             strict: Whether the names must be the model's.
@@ -229,8 +258,29 @@ class Persistence(TrainingLoop):
         """
         if with_opt and self.opt is None:
             self.create_opt()
-        load_model(self.model_file(file), self.model, self.opt, with_opt, device, strict)
+        folder = self.path / self.model_dir / file
+        if folder.is_dir():
+            self._load_sharded(folder, with_opt, strict)
+        else:
+            load_model(self.model_file(file), self.model, self.opt, with_opt, device, strict)
         return self
+
+    def _load_sharded(self, folder: Path, with_opt: bool, strict: bool) -> None:
+        from torte.learner.distributed.sharded_files import read_sharded
+
+        weights = model_state(self.model)
+        groups = self.opt.param_groups if self.opt is not None else []
+        parameters = [parameter for group in groups for parameter in group["params"]]
+
+        def like(name: str) -> Tensor | None:
+            if name.startswith("model."):
+                return weights.get(name.removeprefix("model."))
+            found = re.match(r"opt\.state\.(\d+)\.", name)
+            place = len(parameters) if found is None else int(found[1])
+            return parameters[place] if place < len(parameters) else None
+
+        content = read_sharded(folder, WEIGHTS, like, self.world)
+        restore_content(content, folder, self.model, self.opt, with_opt, strict)
 
     def create_opt(self) -> None:
         """Make the optimizer; the Learner fills this in."""

@@ -98,7 +98,7 @@ def _differences(own: Mapping[str, Any], given: Mapping[str, Any], strict: bool)
         problems.append(f"missing {_some(missing)}")
     if strict and extra:
         problems.append(f"unknown {_some(extra)}")
-    for name in own.keys() & given.keys():
+    for name in (name for name in own if name in given):
         mine, other = own[name], given[name]
         if isinstance(mine, Tensor) != isinstance(other, Tensor):
             problems.append(f"{name!r} is a tensor on one side only")

@@ -5,14 +5,19 @@ wheel and what its metadata asks for, imports every module in it, and runs the f
 of its README there.
 
     uv run .ci/isolation.py [distribution ...]
+    uv run .ci/isolation.py --lowest [distribution ...]   # with the oldest libraries they admit
+    uv run .ci/isolation.py --wheels dist                 # the wheels that a release built
 """
 
+import argparse
+import email
 import os
 import re
 import subprocess
 import sys
 import tempfile
 import tomllib
+import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,16 +55,45 @@ def members() -> list[Path]:
     return folders
 
 
-def check(folder: Path, wheels: Path, workspace: Path) -> None:
+def build(wheels: Path) -> None:
+    """Build the wheel of every member, as a release does."""
+    command = ("uv", "build", "--quiet", "--all-packages", "--wheel", "--no-sources")
+    run(*command, "-o", wheels, cwd=ROOT)
+
+
+def wheel_of(name: str, wheels: Path) -> Path:
+    """Return the wheel of a distribution."""
+    return next(wheels.glob(f"{name.replace('-', '_')}-*.whl"))
+
+
+def requirements(name: str, wheels: Path) -> set[str]:
+    """Return what a distribution and the layers below it ask of others, extras left out."""
+    wheel = wheel_of(name, wheels)
+    with zipfile.ZipFile(wheel) as archive:
+        metadata = next(path for path in archive.namelist() if path.endswith(".dist-info/METADATA"))
+        asked = email.message_from_bytes(archive.read(metadata)).get_all("Requires-Dist", [])
+    found: set[str] = set()
+    for requirement in asked:
+        if "extra ==" in requirement:
+            continue
+        if requirement.startswith("torte-"):
+            found |= requirements(requirement.split("==")[0], wheels)
+        else:
+            found.add(requirement)
+    return found
+
+
+def check(folder: Path, wheels: Path, workspace: Path, lowest: bool) -> None:
     """Install one distribution alone and use it."""
     name = tomllib.loads((folder / "pyproject.toml").read_text())["project"]["name"]
     environment = workspace / name
     python = environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     print(f"\n--- {name}", flush=True)
     run("uv", "venv", "--quiet", "--python", sys.executable, environment)
-    wheel = next(wheels.glob(f"{name.replace('-', '_')}-*.whl"))
-    install = ("uv", "pip", "install", "--quiet", "--python", python)
-    run(*install, "--find-links", wheels, wheel)
+    install = ("uv", "pip", "install", "--quiet", "--python", python, "--find-links", wheels)
+    # The floors of the layers below count too: uv lowers only what is asked for directly.
+    floors = ("--resolution", "lowest-direct", *requirements(name, wheels)) if lowest else ()
+    run(*install, wheel_of(name, wheels), *floors)
     portions = [path.name for path in folder.glob("src/torte/*") if (path / "__init__.py").exists()]
     run(python, "-I", "-c", IMPORT_ALL, *portions)
     example = EXAMPLE.search((folder / "README.md").read_text(encoding="utf-8"))
@@ -67,30 +101,29 @@ def check(folder: Path, wheels: Path, workspace: Path) -> None:
         sys.exit(f"{folder.name}/README.md has no Python example to run")
     script = workspace / f"{name}.py"
     script.write_text(example[1], encoding="utf-8")
-    run(python, "-I", "-W", "error::DeprecationWarning:__main__", script, cwd=workspace)
+    warnings = () if lowest else ("-W", "error::DeprecationWarning:__main__")
+    run(python, "-I", *warnings, script, cwd=workspace)
     print(f"{name}: its README example ran", flush=True)
 
 
-def main(chosen: list[str]) -> None:
-    """Build all wheels and check the chosen distributions, or all of them."""
+def main(chosen: list[str], lowest: bool, wheels: Path | None) -> None:
+    """Check the chosen distributions, or all of them."""
     with tempfile.TemporaryDirectory(prefix="torte-isolation-") as temporary:
         workspace = Path(temporary)
-        wheels = workspace / "wheels"
-        run(
-            "uv",
-            "build",
-            "--quiet",
-            "--all-packages",
-            "--wheel",
-            "--no-sources",
-            "-o",
-            wheels,
-            cwd=ROOT,
-        )
+        if wheels is None:
+            wheels = workspace / "wheels"
+            build(wheels)
         for folder in members():
             if not chosen or folder.name in chosen or f"torte-{folder.name}" in chosen:
-                check(folder, wheels, workspace)
+                check(folder, wheels.resolve(), workspace, lowest)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    parser = argparse.ArgumentParser(description="Try each distribution alone.")
+    parser.add_argument("distribution", nargs="*", help="those to try; none: all")
+    parser.add_argument("--lowest", action="store_true", help="with the oldest libraries admitted")
+    parser.add_argument(
+        "--wheels", type=Path, help="a folder of wheels to try, instead of building"
+    )
+    arguments = parser.parse_args()
+    main(arguments.distribution, arguments.lowest, arguments.wheels)

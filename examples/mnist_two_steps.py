@@ -1,5 +1,7 @@
 """PyTorch's own MNIST example, moved to torte's Learner in the two steps that the paper describes.
 
+    uv run examples/mnist_two_steps.py
+
 The original (https://github.com/pytorch/examples/blob/main/mnist/main.py) has a model, two data
 loaders, a function `train` that loops over batches, a function `test` that averages loss and
 accuracy, and a loop over epochs that calls both and steps a scheduler. To move it:

@@ -11,7 +11,7 @@ from support.layers import PACKAGES, PORTIONS, ROOT, project, version
 STRIP = ROOT / ".ci/strip_lock.py"
 TOP_LEVEL = {
     *("packages", "tests", "docs", "examples", "pyproject.toml", "uv.lock"),
-    *("README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md"),
+    *("README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff"),
 }
 
 

@@ -6,6 +6,7 @@ import inspect
 import pkgutil
 import subprocess
 import sys
+from functools import cache
 
 import pytest
 from support.layers import PORTIONS
@@ -66,6 +67,16 @@ def test_star_import_brings_the_layer_and_shadows_no_builtin(layer: str) -> None
     assert not [name for name in star.__all__ if name.startswith("_")]
 
 
+@cache
+def modules_of_torch() -> set[str]:
+    """What torch and torchvision load by themselves."""
+    script = "import torch, torchvision, sys; print(*sorted(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
+    return set(done.stdout.split())
+
+
 @pytest.mark.parametrize("layer", LAYERS)
 def test_importing_a_layer_loads_nothing_heavy(layer: str) -> None:
     script = f"import sys, torte.{layer}.all; print(*sorted(sys.modules))"
@@ -73,11 +84,7 @@ def test_importing_a_layer_loads_nothing_heavy(layer: str) -> None:
         [sys.executable, "-c", script], check=True, capture_output=True, text=True
     )
     loaded = set(done.stdout.split())
-    baseline = subprocess.run(
-        [sys.executable, "-c", "import torch, torchvision, sys; print(*sorted(sys.modules))"],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    unavoidable = set() if layer in {"dispatch", "optim"} else set(baseline.stdout.split())
+    unavoidable = set() if layer in {"dispatch", "optim"} else modules_of_torch()
     assert not (HEAVY[layer] & loaded) - unavoidable
 
 

@@ -1,5 +1,6 @@
 """Batch augmentation that samples once; see `composing.py`."""
 
+from torte.data import Normalize
 from torte.vision.augment.augmentation import Augmentation, SpatialAugmentation
 from torte.vision.augment.colour import (
     Brightness,
@@ -52,6 +53,7 @@ __all__ = [
     "Homography",
     "Hue",
     "LogitColour",
+    "Normalize",
     "Part",
     "PixelMap",
     "Posterize",

@@ -1,41 +1,25 @@
 """Loaders of ratings: a table whose categorical columns are the user and the item."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from torte.collab.table import TabularCollab
 from torte.data.blocks import RegressionBlock
 from torte.data.data_loaders import DataLoaders
+from torte.data.numeric import Normalize
 from torte.data.splitters import RandomSplitter
-from torte.dispatch import serializable
-from torte.tabular.frames import as_frame
+from torte.dispatch import L
+from torte.tabular.columns import cont_cat_split
+from torte.tabular.frames import Frame, as_frame, column, numbers
 from torte.tabular.loader import TabularDataLoaders
-from torte.tabular.procs import Categorify
-from torte.tabular.table import Tabular
+from torte.tabular.procs import Categorify, FillMissing
 
-__all__ = ["CollabDataLoaders", "TabularCollab"]
+__all__ = ["CollabDataLoaders"]
 
-
-class TabularCollab(Tabular):
-    """A table of ratings; its first two categorical columns are the user and the item.
-
-    Batches are (codes, ratings): int64 of (rows, 2), float32 of (rows, 1).
-    """
-
-    with_cont = False
-
-    @property
-    def user_name(self) -> str:
-        """The column of users."""
-        return self.cat_names[0]
-
-    @property
-    def item_name(self) -> str:
-        """The column of items."""
-        return self.cat_names[1]
-
-
-serializable("torte.collab.TabularCollab", from_config=TabularCollab.of_schema)(TabularCollab)
+Names = str | Sequence[str]
 
 
 def _column(names: Sequence[str], given: str | int | None, place: int, what: str) -> str:
@@ -67,9 +51,17 @@ class CollabDataLoaders(TabularDataLoaders):
         rating_name: str | int | None = None,
         seed: int | None = None,
         path: str | Path = ".",
+        user_cols: Names = (),
+        item_cols: Names = (),
+        cat_names: Names = (),
+        cont_names: Names = (),
+        splitter: Callable[[Any], Any] | None = None,
         **kwargs: Any,
     ) -> DataLoaders:
         """Make loaders from a frame of ratings.
+
+        Every row is an observation: a user who rated an item twice counts twice. Users and items
+        that only validation rows have are unknown to the model.
 
         Args:
             ratings: The frame, a rating a row.
@@ -79,25 +71,46 @@ class CollabDataLoaders(TabularDataLoaders):
             rating_name: The column of ratings; by default the third.
             seed: For the choice of the rows.
             path: Where models and results are kept.
+            user_cols: Side columns of the user (age, country, …), the same in all of a user's rows.
+                Columns of floats and of integers with more than 20 values are continuous, unless
+                `cat_names` or `cont_names` say otherwise.
+            item_cols: Side columns of the item (genre, price, …), likewise.
+            cat_names: Categorical side columns; those in neither `user_cols` nor `item_cols` belong
+                to the event (the device, the hour, …).
+            cont_names: Continuous side columns, likewise. Missing numbers become the median.
+            splitter: Called with the frame, its first columns the user, the item and the rating;
+                returns the rows to train and to validate on: `LeaveLastOut`, `TemporalSplitter`, ….
+                By default a random part validates.
             **kwargs: For `Tabular.dataloaders`: `bs`, `val_bs`, `device`, …
 
         Raises:
             KeyError: A column is not there.
-            ValueError: A rating is missing or is no number, or an id is missing.
+            ValueError: There are no rows, a rating is missing or no finite number, an id is
+                missing, or a column has two roles.
         """
         frame = as_frame(ratings)
         names = frame.columns
         user = _column(names, user_name, 0, "users")
         item = _column(names, item_name, 1, "items")
         rating = _column(names, rating_name, 2, "ratings")
-        _check_complete(frame, (user, item, rating))
+        _check_complete(frame, (user, item))
+        _check_ratings(frame, rating)
+        sides = _side_columns(frame, L(user_cols), L(item_cols), L(cat_names), L(cont_names))
+        others = [name for name in names if name not in (user, item, rating)]
+        chosen = splitter or RandomSplitter(valid_pct=valid_pct, seed=seed)
+        procs = (
+            [Categorify] if not sides[1] else [FillMissing(add_col=False), Categorify, Normalize]
+        )
         table = TabularCollab(
             ratings,
-            [Categorify],
-            cat_names=[user, item],
-            y_names=[rating],
-            y_block=RegressionBlock(),
-            splits=RandomSplitter(valid_pct=valid_pct, seed=seed)(range(len(frame))),
+            procs,
+            [user, item, *sides[0]],
+            sides[1],
+            [rating],
+            RegressionBlock(),
+            splits=chosen(frame.select([user, item, rating, *others]).to_native()),
+            user_cols=L(user_cols),
+            item_cols=L(item_cols),
         )
         return table.dataloaders(path=path, **kwargs)
 
@@ -109,16 +122,65 @@ class CollabDataLoaders(TabularDataLoaders):
         return cls.from_df(pd.read_csv(csv), **kwargs)
 
 
-def _check_complete(frame: Any, names: Sequence[str]) -> None:
-    """Find rows that lack a user, an item or a rating.
+def _check_complete(frame: Frame, names: Sequence[str]) -> None:
+    """Find rows that lack a user or an item.
+
+    Raises:
+        ValueError: There are some, or no rows at all; the message names the column and the row.
+    """
+    if not len(frame):
+        raise ValueError("there are no ratings: the frame has no rows")
+    for name in names:
+        series = frame[name]
+        missing = series.is_null().to_numpy()
+        if series.dtype.is_float():
+            missing = missing | series.is_nan().fill_null(True).to_numpy()
+        if missing.any():
+            raise _no_value(name, missing)
+
+
+def _check_ratings(frame: Frame, name: str) -> None:
+    """Find ratings that are no finite numbers.
 
     Raises:
         ValueError: There are some; the message names the column and the first row.
     """
-    for name in names:
-        missing = frame[name].is_null().to_numpy()
-        if missing.any():
-            raise ValueError(
-                f"column {name!r} has no value in {int(missing.sum())} rows, the first of them row "
-                f"{int(missing.argmax())}: drop such rows"
-            )
+    values = numbers(frame[name])
+    if np.isnan(values).any():
+        raise _no_value(name, np.isnan(values))
+    if np.isinf(values).any():
+        row = int(np.isinf(values).argmax())
+        raise ValueError(f"column {name!r} holds {values[row]} in row {row}: mend or drop the row")
+
+
+def _no_value(name: str, missing: np.ndarray) -> ValueError:
+    return ValueError(
+        f"column {name!r} has no value in {int(missing.sum())} rows, the first of them row "
+        f"{int(missing.argmax())}: drop such rows"
+    )
+
+
+def _side_columns(
+    frame: Frame, user_cols: L, item_cols: L, cat_names: L, cont_names: L
+) -> tuple[list[str], list[str]]:
+    """Return the categorical and the continuous side columns, each in the order user, item, event.
+
+    Raises:
+        KeyError: A column is not there.
+        ValueError: A column is of the user and of the item.
+    """
+    both = sorted(set(user_cols) & set(item_cols))
+    if both:
+        raise ValueError(f"columns {both} are in user_cols and in item_cols: put each in one")
+    own = [*user_cols, *item_cols]
+    events = [name for name in (*cat_names, *cont_names) if name not in own]
+    given = {*cat_names, *cont_names}
+    for name in own:
+        column(frame, name)
+    guessed, _ = cont_cat_split(frame.select([name for name in own if name not in given]))
+    continuous = {*cont_names, *guessed}
+    ordered = [*own, *dict.fromkeys(events)]
+    return (
+        [name for name in ordered if name not in continuous or name in cat_names],
+        [name for name in ordered if name in continuous],
+    )

@@ -14,7 +14,14 @@ from torte.dispatch import serializable
 from torte.learner.layers import Embedding, sigmoid_range
 from torte.tabular.model import TabularModel
 
-__all__ = ["EmbeddingDotBias", "EmbeddingNN"]
+__all__ = ["EmbeddingDotBias", "EmbeddingNN", "neutral_last"]
+
+
+def neutral_last(n_codes: int, size: int) -> Embedding:
+    """Return an embedding whose last row, for what training does not show, starts at zero."""
+    table = Embedding(n_codes, size)
+    nn.init.zeros_(table.weight.data[-1])
+    return table
 
 
 @serializable("torte.collab.EmbeddingDotBias")
@@ -22,7 +29,7 @@ class EmbeddingDotBias(nn.Module):
     """A rating as the dot product of a user's and an item's factors, plus a bias of each.
 
     Shape:
-        Codes of (rows, 2), user and item, in; ratings of (rows,) out. Code 0 stands for a missing
+        Codes of (…, 2), user and item, in; ratings of (…,) out. Code 0 stands for a missing
         id and the last code for one that training did not show: its factors and bias start at zero
         and are never trained, so that an unknown user is the average one.
 
@@ -42,12 +49,10 @@ class EmbeddingDotBias(nn.Module):
     ) -> None:
         super().__init__()
         self.y_range = None if y_range is None else (float(y_range[0]), float(y_range[1]))
-        self.u_weight = Embedding(n_users, n_factors)
-        self.i_weight = Embedding(n_items, n_factors)
-        self.u_bias = Embedding(n_users, 1)
-        self.i_bias = Embedding(n_items, 1)
-        for table in (self.u_weight, self.i_weight, self.u_bias, self.i_bias):
-            nn.init.zeros_(table.weight.data[-1])
+        self.u_weight = neutral_last(n_users, n_factors)
+        self.i_weight = neutral_last(n_items, n_factors)
+        self.u_bias = neutral_last(n_users, 1)
+        self.i_bias = neutral_last(n_items, 1)
         self.classes: Mapping[str, Sequence[Any]] = {}
         self.user, self.item = "", ""
 
@@ -77,10 +82,18 @@ class EmbeddingDotBias(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Predict the ratings of pairs of codes."""
-        users, items = x[:, 0], x[:, 1]
-        dot = (self.u_weight(users) * self.i_weight(items)).sum(dim=1)
-        rating = dot + self.u_bias(users).squeeze(1) + self.i_bias(items).squeeze(1)
+        users, items = x[..., 0], x[..., 1]
+        dot = (self.u_weight(users) * self.i_weight(items)).sum(dim=-1)
+        rating = dot + self.u_bias(users).squeeze(-1) + self.i_bias(items).squeeze(-1)
         return rating if self.y_range is None else sigmoid_range(rating, *self.y_range)
+
+    def user_table(self) -> tuple[Tensor, Tensor]:
+        """Return factors of (users, n_factors) and biases of (users,) by code."""
+        return self.u_weight.weight, self.u_bias.weight.squeeze(1)
+
+    def item_table(self) -> tuple[Tensor, Tensor]:
+        """Return factors of (items, n_factors) and biases of (items,) by code."""
+        return self.i_weight.weight, self.i_bias.weight.squeeze(1)
 
     def _codes(self, names: Any, is_item: bool) -> Tensor:
         """Return the codes of users or items given by name.
@@ -115,13 +128,21 @@ class EmbeddingDotBias(nn.Module):
 class EmbeddingNN(TabularModel):
     """A rating by linear blocks on the embeddings of user and item, and of side columns.
 
+    Shape:
+        Codes of (…, categorical columns) and numbers of (…, n_cont) in; ratings of (…, 1) out.
+
     Args:
         emb_szs: (number of codes, size) of each categorical column.
         layers: Sizes of the hidden layers.
+        n_cont: Number of continuous columns.
         **kwargs: Passed on to `TabularModel`.
     """
 
     def __init__(
-        self, emb_szs: Sequence[tuple[int, int]], layers: Sequence[int], **kwargs: Any
+        self,
+        emb_szs: Sequence[tuple[int, int]],
+        layers: Sequence[int],
+        n_cont: int = 0,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(emb_szs=emb_szs, n_cont=0, out_sz=1, layers=layers, **kwargs)
+        super().__init__(emb_szs=emb_szs, n_cont=n_cont, out_sz=1, layers=layers, **kwargs)

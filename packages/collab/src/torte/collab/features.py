@@ -1,0 +1,164 @@
+"""Side columns in models of dot products: a user, an item or an event as the sum of its features.
+
+The representation of LightFM: the vector of a user is the sum of the embeddings of what is known
+about them, their identity among it, and so is that of an item; a number counts by its value times
+a vector of its own, as in factorization machines. Only features of different sides meet, so that
+the best items of a user stay a matter of one matrix product.
+
+Kula, "Metadata Embeddings for User and Item Cold-start Recommendations", CBRecSys 2015,
+https://arxiv.org/abs/1507.08439; Rendle, "Factorization Machines", ICDM 2010.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from torte.collab.models import EmbeddingDotBias, neutral_last
+from torte.dispatch import serializable
+from torte.learner.layers import sigmoid_range, trunc_normal_
+
+__all__ = ["FeatureDotBias", "SideFeatures"]
+
+
+class SideFeatures(nn.Module):
+    """The sum of the embeddings of some features, with a bias of each.
+
+    Shape:
+        `codes`: integers of (…, categorical columns); `numbers`: floats of (…, continuous columns);
+        out: vectors of (…, n_factors) and biases of (…,).
+
+    Args:
+        n_factors: Size of the vectors.
+        n_codes: Number of codes of each categorical column; the last code's vector starts at zero.
+        n_numbers: How many continuous columns.
+        n_ids: For features of users or items: how many codes these have. What training showed of
+            each is remembered (`remember`), so that all of them can be scored.
+    """
+
+    known_codes: Tensor
+    known_numbers: Tensor
+
+    def __init__(
+        self, n_factors: int, n_codes: Sequence[int], n_numbers: int = 0, n_ids: int = 0
+    ) -> None:
+        super().__init__()
+        self.vectors = nn.ModuleList(neutral_last(size, n_factors) for size in n_codes)
+        self.biases = nn.ModuleList(neutral_last(size, 1) for size in n_codes)
+        vectors = trunc_normal_(torch.empty(n_numbers, n_factors), std=0.01)
+        self.number_vectors = nn.Parameter(vectors)
+        self.number_biases = nn.Parameter(torch.zeros(n_numbers))
+        # An id that training did not show has no features: the last code, and 0 for a mean number.
+        unknown = torch.tensor([size - 1 for size in n_codes], dtype=torch.int64)
+        self.register_buffer("known_codes", unknown.repeat(n_ids, 1))
+        self.register_buffer("known_numbers", torch.zeros(n_ids, n_numbers))
+
+    def forward(self, codes: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
+        """Add up the vectors and the biases of rows of features."""
+        vectors = numbers @ self.number_vectors
+        biases = numbers @ self.number_biases
+        pairs = zip(self.vectors, self.biases, strict=True)
+        for place, (vector, bias) in enumerate(pairs):
+            vectors = vectors + vector(codes[..., place])
+            biases = biases + bias(codes[..., place]).squeeze(-1)
+        return vectors, biases
+
+    def of_ids(self) -> tuple[Tensor, Tensor]:
+        """Return vectors and biases of the features of every user or item."""
+        return self(self.known_codes, self.known_numbers)
+
+    def remember(self, ids: Tensor, codes: Tensor, numbers: Tensor) -> None:
+        """Keep the features of these users or items; of several rows of one, the last counts."""
+        ids = ids.cpu()
+        last = torch.full((len(self.known_codes),), -1)
+        last.scatter_reduce_(0, ids, torch.arange(len(ids)), "amax")
+        seen = (last >= 0).nonzero().squeeze(1)
+        self.known_codes[seen] = codes[last[seen]].to(self.known_codes)
+        self.known_numbers[seen] = numbers[last[seen]].to(self.known_numbers)
+
+
+@serializable("torte.collab.FeatureDotBias")
+class FeatureDotBias(EmbeddingDotBias):
+    r"""A dot product with biases in which side columns of user, item and event take part.
+
+    .. math::
+        \hat r = \Big\langle p_u + \sum_{a \in A_u \cup E} x_a e_a,\; q_i + \sum_{b \in B_i} x_b e_b
+        \Big\rangle + b_u + b_i + \sum_{c \in A_u \cup B_i \cup E} x_c b_c
+
+    with the features :math:`A_u` of the user, :math:`B_i` of the item and :math:`E` of the event
+    (the time of day, the device, …, known when one asks, so on the user's side); :math:`x` is 1 for
+    a category and the standardised value of a number (Kula 2015, Rendle 2010). A user or item that
+    training did not show is known by its features alone.
+
+    Shape:
+        Codes of (…, 2 + categorical columns): user, item, then the columns of user, item and event;
+        numbers of (…, continuous columns) in the same order; ratings of (…,) out.
+
+    Args:
+        n_factors: Number of factors.
+        n_users: Number of codes of users.
+        n_items: Number of codes of items.
+        user_cats: Number of codes of each categorical column of users.
+        item_cats: The same of items.
+        event_cats: The same of events.
+        n_conts: How many continuous columns users, items and events have.
+        y_range: Lower and upper end of a sigmoid on the ratings.
+    """
+
+    def __init__(
+        self,
+        n_factors: int,
+        n_users: int,
+        n_items: int,
+        user_cats: Sequence[int] = (),
+        item_cats: Sequence[int] = (),
+        event_cats: Sequence[int] = (),
+        n_conts: Sequence[int] = (0, 0, 0),
+        y_range: tuple[float, float] | None = None,
+    ) -> None:
+        super().__init__(n_factors, n_users, n_items, y_range)
+        self.user_side = SideFeatures(n_factors, user_cats, n_conts[0], n_users)
+        self.item_side = SideFeatures(n_factors, item_cats, n_conts[1], n_items)
+        self.event_side = SideFeatures(n_factors, event_cats, n_conts[2])
+        self.n_cats = [len(user_cats), len(item_cats), len(event_cats)]
+        self.n_conts = list(n_conts)
+
+    def _sides(self, codes: Tensor, numbers: Tensor | None) -> list[tuple[Tensor, Tensor]]:
+        """Return codes and numbers of user, item and event."""
+        if numbers is None:
+            numbers = codes.new_zeros(*codes.shape[:-1], 0, dtype=self.u_weight.weight.dtype)
+        parts = codes[..., 2:].split(self.n_cats, dim=-1)
+        return list(zip(parts, numbers.split(self.n_conts, dim=-1), strict=True))
+
+    def forward(self, x: Tensor, x_cont: Tensor | None = None) -> Tensor:
+        """Predict the ratings of rows of codes and numbers."""
+        user, item, event = self._sides(x, x_cont)
+        (user_vector, user_bias), (item_vector, item_bias) = (
+            self.user_side(*user),
+            self.item_side(*item),
+        )
+        event_vector, event_bias = self.event_side(*event)
+        users, items = x[..., 0], x[..., 1]
+        query = self.u_weight(users) + user_vector + event_vector
+        key = self.i_weight(items) + item_vector
+        rating = (query * key).sum(dim=-1) + user_bias + item_bias + event_bias
+        rating = rating + self.u_bias(users).squeeze(-1) + self.i_bias(items).squeeze(-1)
+        return rating if self.y_range is None else sigmoid_range(rating, *self.y_range)
+
+    def remember_sides(self, codes: Tensor, numbers: Tensor | None) -> None:
+        """Keep the features of the users and items in these rows, to score all pairs later."""
+        user, item, _ = self._sides(codes, numbers)
+        self.user_side.remember(codes[:, 0], *user)
+        self.item_side.remember(codes[:, 1], *item)
+
+    def user_table(self) -> tuple[Tensor, Tensor]:
+        """Return factors and biases of all users with their features."""
+        vectors, biases = self.user_side.of_ids()
+        factors, own = super().user_table()
+        return factors + vectors, own + biases
+
+    def item_table(self) -> tuple[Tensor, Tensor]:
+        """Return factors and biases of all items with their features."""
+        vectors, biases = self.item_side.of_ids()
+        factors, own = super().item_table()
+        return factors + vectors, own + biases

@@ -1,0 +1,148 @@
+"""What a learner of dot products can be asked for: recommendations, and items like others."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from torte.collab.models import EmbeddingDotBias
+from torte.collab.table import TabularCollab
+from torte.collab.topk import SeenItems, top_items
+from torte.learner.layers import sigmoid_range
+
+__all__ = ["Recommending"]
+
+
+class Recommending:
+    """The part of `CollabLearner` that looks for the best items."""
+
+    dls: Any
+    model: nn.Module
+
+    def _dot_model(self) -> EmbeddingDotBias:
+        """Return the model if it works by dot products.
+
+        Raises:
+            TypeError: It is a neural one, which has to look at every pair.
+        """
+        model: nn.Module = self.model
+        if not isinstance(model, EmbeddingDotBias):
+            raise TypeError(
+                f"recommending needs the dot product of factors; {type(model).__name__} has none: "
+                "use collab_learner(use_nn=False)"
+            )
+        return model
+
+    def _table(self) -> TabularCollab:
+        return self.dls.train.dataset
+
+    def _catalogue(self) -> tuple[Tensor, Tensor]:
+        """Return factors and biases of the items; the biases keep the two that are none out."""
+        factors, bias = (part.detach() for part in self._dot_model().item_table())
+        bias = bias.clone()
+        bias[[0, -1]] = -torch.inf  # the places of missing and unknown items
+        return factors, bias
+
+    def seen_items(self) -> SeenItems:
+        """Return what each user has rated in the training rows."""
+        return self._items_of(self.dls.train.tensors[0])
+
+    def _items_of(self, codes: Tensor) -> SeenItems:
+        table = self._table()
+        n_users = len(table.classes[table.user_name])
+        return SeenItems.from_pairs(codes[:, 0].numpy(), codes[:, 1].numpy(), n_users)
+
+    @torch.no_grad()
+    def recommend(
+        self, users: Any = None, k: int = 10, exclude_seen: bool = True
+    ) -> dict[str, np.ndarray]:
+        """Return the k items with the highest predicted ratings for each user.
+
+        Side columns of users and items are taken from the training rows; those of events are left
+        out.
+
+        Args:
+            users: Names of users; by default all of them. An unknown one gets what the average
+                user would.
+            k: How many items for each.
+            exclude_seen: Whether to leave out what a user has rated in the training rows.
+
+        Returns:
+            A column a name, a row a recommendation, best first: `user`, `item`, `rating`. A user
+            who has seen nearly everything gets fewer than k.
+
+        Raises:
+            ValueError: k is not between 1 and the number of items.
+            TypeError: The model is a neural one.
+        """
+        model, table = self._dot_model(), self._table()
+        user_words = table.classes[table.user_name]
+        item_words = table.classes[table.item_name]
+        names = list(user_words.values if users is None else _names(users))
+        codes = torch.tensor([user_words.code(name) for name in names], dtype=torch.int64)
+        n_items = len(item_words.values)
+        if not 1 <= k <= n_items:
+            raise ValueError(f"k is {k}, but there are {n_items} items")
+        factors, own = model.user_table()
+        seen = self.seen_items() if exclude_seen else None
+        scores, items = top_items(factors, *self._catalogue(), k, users=codes, seen=seen)
+        ratings = scores + own.cpu()[codes, None]
+        if model.y_range is not None:
+            ratings = sigmoid_range(ratings, *model.y_range)
+        kept = (items >= 0).numpy()
+        labels = np.array([None, *item_words.values, None], dtype=object)
+        return {
+            "user": np.repeat(_objects(names), k)[kept.ravel()],
+            "item": labels[items.numpy()[kept]],
+            "rating": ratings.numpy()[kept],
+        }
+
+    @torch.no_grad()
+    def similar(self, items: Any, k: int = 10) -> dict[str, np.ndarray]:
+        """Return the k items whose factors point most nearly the same way.
+
+        Args:
+            items: Names of items.
+            k: How many for each, itself left out.
+
+        Returns:
+            `item`, `similar` and `cosine`, a row a pair, most similar first.
+
+        Raises:
+            KeyError: An item was not seen in training.
+            ValueError: k is not between 1 and the number of other items.
+        """
+        table = self._table()
+        words = table.classes[table.item_name]
+        factors, bias = self._catalogue()
+        names = _names(items)
+        codes = torch.tensor([words.code(name) for name in names])
+        unknown = [name for name, code in zip(names, codes, strict=True) if code == words.unknown]
+        if unknown:
+            raise KeyError(f"items not seen in training: {unknown[:10]}")
+        if not 1 <= k < len(words.values):
+            raise ValueError(f"k is {k}, but there are {len(words.values) - 1} other items")
+        factors = nn.functional.normalize(factors, dim=1)
+        bias = bias.where(bias == -torch.inf, 0.0)
+        places = np.arange(len(factors))
+        itself = SeenItems.from_pairs(places, places, len(factors))
+        cosines, found = top_items(factors, factors, bias, k, users=codes, seen=itself)
+        labels = np.array([None, *words.values, None], dtype=object)
+        return {
+            "item": np.repeat(_objects(names), k),
+            "similar": labels[found.numpy().ravel()],
+            "cosine": cosines.numpy().ravel(),
+        }
+
+
+def _names(given: Any) -> list[Any]:
+    """Return one name or several as a list."""
+    return [given] if isinstance(given, str) or not hasattr(given, "__iter__") else list(given)
+
+
+def _objects(names: list[Any]) -> np.ndarray:
+    """Return names of any types as an array of as many."""
+    array = np.empty(len(names), dtype=object)
+    array[:] = names
+    return array

@@ -10,10 +10,20 @@ from torte.collab.features import FeatureDotBias, SideFeatures
 from torte.collab.learner import CollabLearner, collab_learner
 from torte.collab.loaders import CollabDataLoaders
 from torte.collab.models import EmbeddingDotBias, EmbeddingNN
+from torte.collab.ranking import (
+    RankingScores,
+    average_precision_at_k,
+    hit_rate_at_k,
+    hits_at_k,
+    ndcg_at_k,
+    precision_at_k,
+    recall_at_k,
+    reciprocal_rank_at_k,
+)
 from torte.collab.recommending import Recommending
 from torte.collab.splitters import LeaveLastOut, TemporalSplitter
 from torte.collab.table import TabularCollab
-from torte.collab.topk import SeenItems, top_items
+from torte.collab.topk import SeenItems, top_blocks, top_items
 
 __all__ = [
     "CollabDataLoaders",
@@ -22,15 +32,24 @@ __all__ = [
     "EmbeddingNN",
     "FeatureDotBias",
     "LeaveLastOut",
+    "RankingScores",
     "Recommending",
     "SeenItems",
     "SideFeatures",
     "TabularCollab",
     "TemporalSplitter",
+    "average_precision_at_k",
     "collab_learner",
     "create_collab_model",
     "create_dot_bias",
     "create_embedding_nn",
     "create_feature_dot_bias",
+    "hit_rate_at_k",
+    "hits_at_k",
+    "ndcg_at_k",
+    "precision_at_k",
+    "recall_at_k",
+    "reciprocal_rank_at_k",
+    "top_blocks",
     "top_items",
 ]

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from torte.collab.models import EmbeddingDotBias
+from torte.collab.ranking import RankingScores
 from torte.collab.table import TabularCollab
-from torte.collab.topk import SeenItems, top_items
+from torte.collab.topk import SeenItems, top_blocks, top_items
 from torte.learner.layers import sigmoid_range
 
 __all__ = ["Recommending"]
@@ -97,6 +98,57 @@ class Recommending:
             "item": labels[items.numpy()[kept]],
             "rating": ratings.numpy()[kept],
         }
+
+    @torch.no_grad()
+    def evaluate_ranking(
+        self,
+        k: int = 10,
+        ds_idx: int = 1,
+        dl: Any = None,
+        min_rating: float | None = None,
+        exclude_seen: bool = True,
+    ) -> dict[str, Any]:
+        """Return metrics of the k best items of each user, in bounded memory.
+
+        What a user has rated in the loader is relevant. Rows with a user or an item that training
+        did not show cannot be ranked and are left out; their number is told as `n_unknown`.
+
+        Args:
+            k: Length of the lists.
+            ds_idx: Which loader holds the relevant items: 1 is the validation set.
+            dl: Another loader, from `dls.test_dl(frame, with_labels=True)`.
+            min_rating: The lowest rating that counts as relevant; by default all do.
+            exclude_seen: Whether to leave out what a user has rated in the training rows.
+
+        Returns:
+            `precision`, `recall`, `ndcg`, `map`, `mrr`, `hit_rate`, `coverage`, as `torte.collab.
+            ranking` defines them, with `n_users` and `n_unknown`.
+
+        Raises:
+            ValueError: k is not between 1 and the number of items, `min_rating` was given for rows
+                without ratings, or nothing is relevant.
+            TypeError: The model is a neural one.
+        """
+        dl = self.dls[ds_idx] if dl is None else dl
+        codes = dl.tensors[0][:, :2]
+        if min_rating is not None:
+            if dl.target_type is None:
+                raise ValueError("min_rating needs ratings: use test_dl(rows, with_labels=True)")
+            codes = codes[dl.tensors[-1].ravel() >= min_rating]
+        factors, _ = self._dot_model().user_table()
+        catalogue, bias = self._catalogue()
+        last = torch.tensor([len(factors) - 1, len(catalogue) - 1])
+        known = ((codes > 0) & (codes < last)).all(dim=1)
+        codes = codes[known]
+        n_items = len(catalogue) - 2
+        if not 1 <= k <= n_items:
+            raise ValueError(f"k is {k}, but there are {n_items} items")
+        scores = RankingScores(self._items_of(codes), n_items)
+        seen = self.seen_items() if exclude_seen else None
+        users = codes[:, 0].unique()
+        for block, _, items in top_blocks(factors, catalogue, bias, k, users, seen):
+            scores.update(block, items)
+        return {**scores.compute(), "n_unknown": int((~known).sum())}
 
     @torch.no_grad()
     def similar(self, items: Any, k: int = 10) -> dict[str, np.ndarray]:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["SeenItems", "top_items"]
+__all__ = ["SeenItems", "top_blocks", "top_items"]
 
 USERS_AT_ONCE, ITEMS_AT_ONCE = 1024, 16384
 
@@ -70,6 +70,37 @@ def _best_of_block(
 
 
 @torch.no_grad()
+def top_blocks(
+    user_factors: Tensor,
+    item_factors: Tensor,
+    item_bias: Tensor,
+    k: int,
+    users: Tensor | None = None,
+    seen: SeenItems | None = None,
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield the best items of one block of users after the other; see `top_items`.
+
+    Yields:
+        Codes of the users (n,), scores and items (n, k), on the CPU.
+
+    Raises:
+        ValueError: k is not between 1 and the number of items.
+    """
+    if not 1 <= k <= len(item_factors):
+        raise ValueError(f"k is {k}, but there are {len(item_factors)} items")
+    users = torch.arange(len(user_factors)) if users is None else users.cpu()
+    device = item_factors.device
+    nothing = torch.empty(2, 0, dtype=torch.int64)
+    for part in _blocks(len(users), USERS_AT_ONCE):
+        block = users[part]
+        hidden = nothing if seen is None else torch.stack(seen.pairs(block))
+        factors = user_factors[block.to(device)]
+        best, found = _best_of_block(factors, item_factors, item_bias, k, hidden.to(device))
+        scores, items = best.float().cpu(), found.cpu()
+        items[scores == -torch.inf] = -1
+        yield block, scores, items
+
+
 def top_items(
     user_factors: Tensor,
     item_factors: Tensor,
@@ -98,18 +129,11 @@ def top_items(
     Raises:
         ValueError: k is not between 1 and the number of items.
     """
-    if not 1 <= k <= len(item_factors):
-        raise ValueError(f"k is {k}, but there are {len(item_factors)} items")
-    users = torch.arange(len(user_factors)) if users is None else users.cpu()
-    device = item_factors.device
-    nothing = torch.empty(2, 0, dtype=torch.int64)
-    scores = torch.empty(len(users), k)
-    items = torch.empty(len(users), k, dtype=torch.int64)
-    for part in _blocks(len(users), USERS_AT_ONCE):
-        block = users[part]
-        hidden = nothing if seen is None else torch.stack(seen.pairs(block))
-        factors = user_factors[block.to(device)]
-        best, found = _best_of_block(factors, item_factors, item_bias, k, hidden.to(device))
-        scores[part], items[part] = best.float().cpu(), found.cpu()
-    items[scores == -torch.inf] = -1
+    count = len(user_factors) if users is None else len(users)
+    scores = torch.empty(count, k)
+    items = torch.empty(count, k, dtype=torch.int64)
+    start = 0
+    for block, best, found in top_blocks(user_factors, item_factors, item_bias, k, users, seen):
+        scores[start : start + len(block)], items[start : start + len(block)] = best, found
+        start += len(block)
     return scores, items

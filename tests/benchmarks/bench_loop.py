@@ -1,6 +1,7 @@
-"""What the training loop adds to a bare PyTorch loop: a tiny linear model, one thread.
+"""What the training loop adds to a bare PyTorch loop, one thread.
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/bench_loop.py
+    OMP_NUM_THREADS=1 python tests/benchmarks/bench_loop.py            # a tiny linear model
+    OMP_NUM_THREADS=1 python tests/benchmarks/bench_loop.py --resnet   # ResNet-50, 64 pixels
 
 Peers that are not installed are reported absent. Every candidate runs the same batches of the same
 model with the same optimizer, progress shown by none; the time is that of one batch within a pass.
@@ -10,9 +11,11 @@ import contextlib
 import importlib.util
 import io
 import logging
+import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -33,6 +36,19 @@ Pass = Callable[[], float]
 def data() -> list[tuple[torch.Tensor, torch.Tensor]]:
     """The batches: 64 samples of 10 numbers each."""
     return [(torch.randn(64, 10), torch.randn(64, 1))] * BATCHES
+
+
+class Loader:
+    """Batches as an iterable: Lightning takes a list for several loaders."""
+
+    def __init__(self) -> None:
+        self.batches = data()
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.batches)
 
 
 def bare_loop() -> Pass:
@@ -148,7 +164,7 @@ def lightning_loop() -> Pass:
             return torch.optim.SGD(self.parameters(), lr=1e-3)
 
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    module, batches = Module(), data()
+    module, batches = Module(), Loader()
 
     def run() -> float:
         trainer = lightning.Trainer(
@@ -182,6 +198,7 @@ def skorch_loop() -> Pass:
 
 def fastai_loop() -> Pass:
     """fastai's Learner with its default callbacks but for progress."""
+    import fastai.callback.progress  # noqa: F401 - it adds `no_bar`
     from fastai.callback.core import Callback as FastaiCallback
     from fastai.data.core import DataLoaders as FastaiLoaders
     from fastai.learner import Learner as FastaiLearner
@@ -221,9 +238,57 @@ def installed() -> dict[str, Pass]:
     return {name: make() for name, make in makers.items() if importlib.util.find_spec(name)}
 
 
+def resnet() -> None:
+    """ResNet-50 in a bare loop and in a Learner: four batches of each in turn."""
+    from torchvision.models import resnet50
+
+    torch.manual_seed(0)
+    batches = [(torch.randn(8, 3, 64, 64), torch.randint(0, 1000, (8,)))] * 4
+    models = [resnet50(), resnet50()]
+    models[1].load_state_dict(models[0].state_dict())
+    optimizer = torch.optim.SGD(models[0].parameters(), lr=1e-3, momentum=0.9)
+    learn = Learner(
+        (batches,),
+        models[1],
+        loss_func=nn.CrossEntropyLoss(),
+        opt_func=partial(torch.optim.SGD, momentum=0.9),
+        cbs=[Started, Ended],
+        lr=1e-3,
+    )
+    learn.remove_cb(learn.progress)
+
+    def bare() -> float:
+        start = time.perf_counter()
+        for x, y in batches:
+            loss = F.cross_entropy(models[0](x), y)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        return time.perf_counter() - start
+
+    def torte() -> float:
+        with learn.no_logging():
+            learn.fit(1)
+        return learn.ended.seconds
+
+    times = [(bare() / 4, torte() / 4) for _ in range(25)][1:]
+    same = all(map(torch.equal, *(model.state_dict().values() for model in models)))
+    timings = {
+        name: Timing(min(taken), median(taken))
+        for name, taken in zip(
+            ("bare PyTorch loop", "torte"), zip(*times, strict=True), strict=True
+        )
+    }
+    print_table("One batch of ResNet-50, 8 x 3 x 64 x 64", timings, "bare PyTorch loop")
+    print(f"weights after {25 * 4} batches equal to the bit: {same}")  # noqa: T201
+
+
 def main() -> None:
     """Run all candidates in turn and print the fastest and the median batch of each."""
     torch.set_num_threads(1)
+    if "--resnet" in sys.argv:
+        resnet()
+        return
     schedule = ParamScheduler({"lr": SchedCos(1e-3, 1e-5)})
     peers = installed()
     candidates = {

@@ -1,11 +1,15 @@
 """Optimizer steps over real parameter sets, against PyTorch's fused kernels and pytorch_optimizer.
 
-Run `python tests/benchmarks/bench_optim.py`, on a quiet machine; a GPU is used as well if there is
-one. Budgets (see the README of this folder): Adam and SGD at most 1.1 times PyTorch's fused steps,
-LAMB, RAdam, Lion and a stepper of one's own at most 2 times its fused AdamW.
+    python tests/benchmarks/bench_optim.py [small] [resnet50] [vit-b]
+
+All parts, or those that are named; a GPU is used as well if there is one. Budgets: Adam and SGD at
+most 1.1 times PyTorch's fused steps, LAMB, RAdam, Lion and a stepper of one's own at most 2 times
+its fused AdamW. fastai and pytorch_optimizer are measured where they are installed.
 """
 
+import contextlib
 import functools
+import sys
 import time
 from collections.abc import Callable, Sequence
 
@@ -14,6 +18,9 @@ from common import measure, print_table, versions
 from torte import optim
 
 Shapes = Sequence[tuple[int, ...]]
+
+ADAM_AND_SGD = "Adam and SGD"
+OTHERS = "others, against torch's fused AdamW"
 
 
 def resnet50_shapes() -> Shapes:
@@ -67,14 +74,14 @@ def makers() -> dict[str, dict[str, Callable]]:
     adamw = functools.partial(torch.optim.AdamW, lr=1e-3, fused=True)
     sgd = functools.partial(torch.optim.SGD, lr=1e-3, momentum=0.9, fused=True)
     return {
-        "Adam and SGD": {
+        ADAM_AND_SGD: {
             "torch AdamW fused": adamw,
             "torte Adam": functools.partial(optim.Adam, lr=1e-3),
             "torch SGD fused": sgd,
             "torte SGD": functools.partial(optim.SGD, lr=1e-3, mom=0.9),
             "torte SGD, decoupled decay": functools.partial(optim.SGD, lr=1e-3, mom=0.9, wd=0.01),
         },
-        "others, against torch's fused AdamW": {
+        OTHERS: {
             "torch AdamW fused": adamw,
             "torte Lamb": functools.partial(optim.Lamb, lr=1e-3, wd=0.01),
             "torte RAdam": functools.partial(optim.RAdam, lr=1e-3, wd=0.01),
@@ -85,24 +92,34 @@ def makers() -> dict[str, dict[str, Callable]]:
     }
 
 
-def peers() -> dict[str, Callable]:
-    """What pytorch_optimizer has of these, if it is installed."""
-    try:
-        import pytorch_optimizer
-    except ImportError:
-        return {}
-    names = ("Lamb", "Lion", "Adan")
-    return {
-        f"pytorch_optimizer {name}": functools.partial(getattr(pytorch_optimizer, name), lr=1e-3)
-        for name in names
+def peers() -> dict[str, dict[str, Callable]]:
+    """What other libraries have of these, for each table; nothing of those that are not there."""
+    adamw = functools.partial(torch.optim.AdamW, lr=1e-3)
+    found: dict[str, dict[str, Callable]] = {
+        ADAM_AND_SGD: {
+            "torch AdamW foreach": functools.partial(adamw, foreach=True),
+            "torch AdamW loop": functools.partial(adamw, foreach=False),
+        },
+        OTHERS: {},
     }
+    with contextlib.suppress(ImportError):
+        from fastai import optimizer as fastai
+
+        found[ADAM_AND_SGD]["fastai Adam"] = functools.partial(fastai.Adam, lr=1e-3)
+        found[OTHERS]["fastai Lamb"] = functools.partial(fastai.Lamb, lr=1e-3)
+    with contextlib.suppress(ImportError):
+        import pytorch_optimizer
+
+        for name in ("Lamb", "Lion", "Adan"):
+            make = functools.partial(getattr(pytorch_optimizer, name), lr=1e-3)
+            found[OTHERS][f"pytorch_optimizer {name}"] = make
+    return found
 
 
 def bench(title: str, shapes: Shapes, device: str, rounds: int) -> None:
     """Time one table of steps."""
     for name, table in makers().items():
-        if name.startswith("others"):
-            table.update(peers())
+        table.update(peers()[name])
         steps = {}
         for label, make in table.items():
             opt = make(parameters(shapes, device))
@@ -137,11 +154,18 @@ def bench_small() -> None:
     print_table("Four parameters of 100 elements", measure(candidates), "torch SGD")
 
 
-if __name__ == "__main__":
-    found = versions("torch", "pytorch-optimizer")
+def main(parts: Sequence[str]) -> None:
+    """Print the tables of these parts."""
+    found = versions("torch", "pytorch-optimizer", "fastai")
     print(f"{found}, threads {torch.get_num_threads()}")  # noqa: T201
-    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
-    bench_small()
-    for device in devices:
-        bench("ResNet-50", resnet50_shapes(), device, rounds=40)
-        bench("ViT-B", vit_b_shapes(), device, rounds=15)
+    if "small" in parts:
+        bench_small()
+    for device in ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]:
+        if "resnet50" in parts:
+            bench("ResNet-50", resnet50_shapes(), device, rounds=30)
+        if "vit-b" in parts:
+            bench("ViT-B", vit_b_shapes(), device, rounds=8)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or ["small", "resnet50", "vit-b"])

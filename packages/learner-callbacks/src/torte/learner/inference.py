@@ -16,6 +16,7 @@ from torte.learner.callback_set import Callbacks, as_callbacks
 from torte.learner.callbacks.gathering import GatherPredsCallback
 from torte.learner.layers.inspection import NoneReduce
 from torte.learner.looking import Looking
+from torte.learner.loop import loader_length
 
 __all__ = ["Inference"]
 
@@ -161,6 +162,8 @@ class Inference(Looking):
 
     def _pipeline_loader(self) -> Any:
         loaders = getattr(self.dls, "loaders", None) or [getattr(self.dls, "train", None)]
+        if len(loaders) > 1 and loader_length(loaders[1]) == 0:
+            return loaders[0]  # without items (a GAN has no validation set) it knows no types
         return loaders[min(1, len(loaders) - 1)]
 
     def _decoded_sample(self, dl: Any, inputs: Any, decoded: Any) -> tuple[Any, Any]:

@@ -22,7 +22,7 @@ from torte.learner.control import (
     CancelValidException,
 )
 
-__all__ = ["TrainingLoop", "no_log"]
+__all__ = ["TrainingLoop", "loader_length", "no_log"]
 
 
 class TrainingLoop(BatchLoop):
@@ -81,11 +81,11 @@ class TrainingLoop(BatchLoop):
         if loaders is not None and ds_idx >= len(loaders):
             return None
         dl = self.dls[ds_idx]
-        return None if dl is None or _length(dl) == 0 else dl
+        return None if dl is None or loader_length(dl) == 0 else dl
 
     def _use(self, dl: Any) -> None:
         self.dl = dl
-        self.n_iter = _length(dl)
+        self.n_iter = loader_length(dl)
         if self.n_iter is None:
             self.n_iter = self._batch_counts.get(id(dl))
         n_inp = _inputs_in(dl)
@@ -116,7 +116,7 @@ class TrainingLoop(BatchLoop):
                 "it is empty (fewer items than a batch, with drop_last?), or an iterator that was "
                 "used up (give an object that can be iterated again, such as a list)"
             )
-        if _length(dl) is None:
+        if loader_length(dl) is None:
             self._batch_counts[id(dl)] = number + 1
 
     # -- sections and sessions -------------------------------------------------------------------
@@ -218,7 +218,7 @@ def _inputs_in(dl: Any) -> int | None:
     return getattr(dl, "n_inp", None)
 
 
-def _length(dl: Any) -> int | None:
+def loader_length(dl: Any) -> int | None:
     """How many batches a loader has, or None if it does not know."""
     try:
         return len(dl)

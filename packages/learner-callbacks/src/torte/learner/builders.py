@@ -12,7 +12,7 @@ from torch import nn
 
 from torte.dispatch import UnknownNameError
 
-__all__ = ["ModelRecipeError", "build_model", "model_builder", "model_recipe"]
+__all__ = ["ModelRecipeError", "build_model", "keep_recipe", "model_builder", "model_recipe"]
 
 _BUILDERS: dict[str, Callable[..., nn.Module]] = {}
 _RECIPE = "_model_recipe"
@@ -90,6 +90,17 @@ def _arguments(signature: inspect.Signature, args: Any, kwargs: Any) -> dict[str
         else:
             arguments[name] = value
     return arguments
+
+
+def keep_recipe(model: nn.Module, builder: str, **arguments: Any) -> None:
+    """Note that a model is as a builder would make it, for models that came about in another way.
+
+    Args:
+        model: The model, such as one of another library's, loaded by it.
+        builder: Name of a registered builder.
+        **arguments: What the builder would be given.
+    """
+    object.__setattr__(model, _RECIPE, (builder, arguments))
 
 
 def model_recipe(model: nn.Module) -> dict[str, Any]:

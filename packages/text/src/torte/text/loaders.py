@@ -134,7 +134,7 @@ class TextDataLoaders(DataLoaders):
         )
         blocks: list[Any] = [text]
         if not is_lm:
-            blocks.append(_label_block(label_col, label_delim, y_block))
+            blocks.append(label_block(label_col, label_delim, y_block))
         block = DataBlock(
             blocks=blocks,
             get_y=None if is_lm else ColReader(label_col, label_delim=label_delim),
@@ -168,7 +168,7 @@ class TextDataLoaders(DataLoaders):
         return cls.from_df(frame, path=path, **kwargs)
 
 
-def _label_block(label_col: Any, label_delim: str | None, y_block: Any) -> Any:
+def label_block(label_col: Any, label_delim: str | None, y_block: Any) -> Any:
     """Return the block of the labels."""
     if y_block is not None:
         return y_block

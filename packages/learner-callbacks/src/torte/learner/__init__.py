@@ -26,6 +26,10 @@ from torte.learner.callbacks.averaging import (
 from torte.learner.callbacks.batchnorm import (
     BnFreeze,
 )
+from torte.learner.callbacks.checkpoint import (
+    CheckpointCallback,
+    NonFiniteCheckpointWarning,
+)
 from torte.learner.callbacks.clipping import (
     GradientClip,
 )
@@ -89,6 +93,14 @@ from torte.learner.callbacks.training_mode import (
     CudaCallback,
     SkipToEpoch,
     TrainEvalCallback,
+)
+from torte.learner.checkpoints import (
+    EXIT_CODE,
+    Checkpoint,
+    CheckpointError,
+    CheckpointExit,
+    CheckpointStore,
+    DamagedCheckpointWarning,
 )
 from torte.learner.control import (
     CancelBackwardException,
@@ -357,6 +369,7 @@ from torte.learner.suggestions import (
 __all__ = [
     "BATCH_NORM_TYPES",
     "EMA",
+    "EXIT_CODE",
     "NORMALISATION_TYPES",
     "AMPMode",
     "APScoreBinary",
@@ -395,6 +408,11 @@ __all__ = [
     "CancelValidException",
     "Cat",
     "ChannelsLast",
+    "Checkpoint",
+    "CheckpointCallback",
+    "CheckpointError",
+    "CheckpointExit",
+    "CheckpointStore",
     "ClassificationInterpretation",
     "CohenKappa",
     "CollectDataCallback",
@@ -403,6 +421,7 @@ __all__ = [
     "CrossEntropyLossFlat",
     "CudaCallback",
     "CutMix",
+    "DamagedCheckpointWarning",
     "Debugger",
     "Dice",
     "DiceLoss",
@@ -469,6 +488,7 @@ __all__ = [
     "ModelRecipeError",
     "ModelResetter",
     "ModelSummary",
+    "NonFiniteCheckpointWarning",
     "NoneReduce",
     "NormType",
     "ParamScheduler",

@@ -26,6 +26,8 @@ LOOP_STATE = (
         "n_inp",
         "n_iter",
         "output",
+        "fit_number",
+        "pass_start",
         "pct_train",
         "pred",
         "share",
@@ -86,6 +88,12 @@ class BatchLoop(CallbackSet):
         """The last epoch's row of the recorder."""
         self.fitting = False
         """Whether a fit is going on, rather than a pass that only looks."""
+        self.fit_number = -1
+        """Which of this Learner's fits this is, counted from 0; one that failed does not count."""
+        self.run_id: str | None = None
+        """The run that this Learner's checkpoints belong to."""
+        self.pass_start: Any = None
+        """How the pass over the loader in use began, where that is needed to go on with it."""
         self.share: BatchShare | None = None
         """Which part of the batch is this process's; None when it is alone and has all."""
 

@@ -155,11 +155,21 @@ class Callback:
         return type(self).__name__
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps: tensors and JSON-able values by name."""
+        """Return what a checkpoint keeps: tensors and JSON-able values by name.
+
+        It is called between two batches or epochs, in every process that runs the callback, and
+        may ask the others (`learn.world`); what it returns in the first process is kept. By
+        default those are the attributes named in `state_attributes`.
+        """
         return {name: getattr(self, name) for name in self.state_attributes if name in vars(self)}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take back what `state` gave."""
+        """Take back what `state` gave; every process is given what the first one had.
+
+        It is called when a fit goes on, after its events up to that point (`before_fit`,
+        `before_epoch`, `before_train`), so that it replaces what these have set up; and outside of
+        a fit, where that was complete already.
+        """
         for name in self.state_attributes:
             if name in state:
                 setattr(self, name, state[name])

@@ -6,7 +6,8 @@ are small so that a subclass (or an assignment: `learn.one_batch = ...`) can rep
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -22,6 +23,9 @@ from torte.learner.control import (
     CancelValidException,
 )
 
+if TYPE_CHECKING:
+    from torte.learner.checkpoints.resuming import Resumption
+
 __all__ = ["TrainingLoop", "loader_length", "no_log"]
 
 
@@ -32,12 +36,22 @@ class TrainingLoop(BatchLoop):
         super().__init__()
         self._batch_counts: dict[int, int] = {}
         self._depth = 0
+        self._resumption: Resumption | None = None
 
     # -- fit and epochs --------------------------------------------------------------------------
 
-    def _run_fit(self, n_epoch: int, start_epoch: int) -> None:
+    @property
+    def resuming(self) -> bool:
+        """Whether the fit goes on from a checkpoint whose state is still to be put back."""
+        return self._resumption is not None
+
+    def _run_fit(self, n_epoch: int, start_epoch: int, resume: "bool | str | Path" = False) -> None:
+        if resume and self._was_complete(resume, n_epoch):
+            self.fit_number += 1
+            return
         self.n_epoch, self.start_epoch = n_epoch, start_epoch
         self.epoch = start_epoch
+        self.fit_number += 1
         self.fitting = True
         with self._session():
             try:
@@ -45,13 +59,33 @@ class TrainingLoop(BatchLoop):
             except BaseException:
                 # Gradients of an unfinished step must not leak into the next fit.
                 self.opt.zero_grad()
+                self.fit_number -= 1
                 raise
             finally:
-                self.fitting = False
+                self.fitting, self._resumption = False, None
+
+    def _was_complete(self, resume: "bool | str | Path", n_epoch: int) -> bool:
+        """Find where to go on; whether that is the end of the fit, which is then restored."""
+        from torte.learner.checkpoints.resuming import find_resumption
+
+        found = find_resumption(self, resume, self.fit_number + 1)
+        if found is None:
+            return False
+        found.check(self)
+        if not found.is_over(n_epoch):
+            self._resumption = found
+            return False
+        found.restore_end(self)
+        if self.logger is not no_log:
+            print(f"This fit was complete: its end is loaded from {found.source}")  # noqa: T201
+        return True
 
     def all_epochs(self) -> None:
-        """Run the epochs from `start_epoch` to `n_epoch`."""
-        for epoch in range(self.start_epoch, self.n_epoch):
+        """Run the epochs from `start_epoch` to `n_epoch`, or those that are left."""
+        first = self.start_epoch
+        if self._resumption is not None:
+            first = self._resumption.at_start(self)
+        for epoch in range(first, self.n_epoch):
             self.epoch = epoch
             self._section("epoch", self.one_epoch, CancelEpochException)
 
@@ -61,7 +95,9 @@ class TrainingLoop(BatchLoop):
         self.epoch_validate()
 
     def epoch_train(self) -> None:
-        """Run the training part of an epoch."""
+        """Run the training part of an epoch, unless it was complete at the checkpoint."""
+        if self._resumption is not None and self._resumption.is_in("validate"):
+            return
         self._use(self.dls.train)
         self._section("train", self.all_batches, CancelTrainException)
 
@@ -100,10 +136,15 @@ class TrainingLoop(BatchLoop):
         Raises:
             ValueError: If the training loader yields nothing.
         """
-        dl, one_batch, number = self.dl, self.one_batch, -1
-        batches = self.world.batches(self, dl)
+        dl, one_batch, start = self.dl, self.one_batch, 0
+        if self._resumes_here():
+            assert self._resumption is not None
+            start, batches = self._resumption.batches(self, dl)
+        else:
+            batches = self.world.batches(self, dl)
+        number = start - 1
         try:
-            for number, batch in enumerate(batches):
+            for number, batch in enumerate(batches, start):
                 one_batch(number, batch)
         finally:
             # A pass that ended early is over: do not leave workers and file handles waiting.
@@ -118,6 +159,12 @@ class TrainingLoop(BatchLoop):
             )
         if loader_length(dl) is None:
             self._batch_counts[id(dl)] = number + 1
+
+    def _resumes_here(self) -> bool:
+        """Whether the pass that begins is the one in which a checkpoint was written."""
+        if self._resumption is None or self._depth > 1:
+            return False
+        return self._resumption.is_in("train" if self.training else "validate")
 
     # -- sections and sessions -------------------------------------------------------------------
 

@@ -116,6 +116,26 @@ class LossLog:
             self._average = torch.tensor(_decayed_sum(self._read, self.beta), device=device)
             self._averaged = self.count
 
+    def state(self) -> dict[str, Any]:
+        """Return everything, for a checkpoint: computes nothing, so later numbers are the same."""
+        return {
+            "sizes": torch.tensor(self.sizes, dtype=torch.int64),
+            "read": torch.tensor(self._read, dtype=torch.float64),
+            "chunks": list(self._chunks),
+            "recent": torch.stack(self._recent) if self._recent else None,
+            "average": self._average,
+            "averaged": self._averaged,
+        }
+
+    def load_state(self, state: dict[str, Any], device: torch.device | None = None) -> None:
+        """Take back what `state` gave, for losses that will come from a device."""
+        self.sizes, self._read = state["sizes"].tolist(), state["read"].tolist()
+        self._chunks = list(state["chunks"])
+        recent, average = state["recent"], state["average"]
+        self._recent = [] if recent is None else list(recent.to(device).unbind())
+        self._average = None if average is None else average.to(device)
+        self._averaged = state["averaged"]
+
     def mean(self, start: int = 0) -> float | None:
         """Return the average from the `start`-th loss on, weighted by the numbers of samples."""
         weights = self.sizes[start:]

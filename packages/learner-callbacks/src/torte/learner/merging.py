@@ -60,10 +60,15 @@ def shape_sums(metrics: Sequence[Metric], learn: Any) -> None:
     """Give the sums of metrics the shapes that they will have, in a process without samples."""
     for metric in filter(is_sum, metrics):
         metric.accumulate(learn)
-        for name in metric.sums:
-            value = getattr(metric, name)
-            zero = torch.zeros_like(value) if isinstance(value, Tensor) else type(value)(0)
-            setattr(metric, name, zero)
+        empty_sums(metric)
+
+
+def empty_sums(metric: Metric) -> None:
+    """Set a metric's sums to zeros of the shapes that they have."""
+    for name in metric.sums:
+        value = getattr(metric, name)
+        zero = torch.zeros_like(value) if isinstance(value, Tensor) else type(value)(0)
+        setattr(metric, name, zero)
 
 
 def merge_phases(

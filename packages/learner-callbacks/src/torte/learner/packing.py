@@ -5,7 +5,7 @@ strings, numbers, booleans and null. Tuples and dicts with other keys are spelle
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,16 @@ from torch import Tensor
 
 from torte.learner.files import written
 
-__all__ = ["FileFormatError", "StateTypeError", "pack", "read_file", "unpack", "write_file"]
+__all__ = [
+    "FileFormatError",
+    "StateTypeError",
+    "pack",
+    "packed_numbers",
+    "read_file",
+    "unpack",
+    "unpacked_numbers",
+    "write_file",
+]
 
 FORMAT = 1
 """The version of the layout; readers know this one and all before it."""
@@ -76,6 +85,18 @@ def unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     except (KeyError, TypeError, ValueError) as error:
         raise FileFormatError(f"the file's JSON is damaged at {str(value)[:80]!r}") from error
     return {key: unpack(item, tensors) for key, item in value.items()}
+
+
+def packed_numbers(values: Sequence[Any]) -> Any:
+    """A long list of floats as a float64 tensor, which takes less room than JSON; others as is."""
+    if all(type(value) is float for value in values):
+        return torch.tensor(values, dtype=torch.float64)
+    return list(values)
+
+
+def unpacked_numbers(value: Any) -> list[Any]:
+    """Return what `packed_numbers` was given, as a list."""
+    return value.tolist() if isinstance(value, Tensor) else list(value)
 
 
 def write_file(path: Path, kind: str, content: Any) -> Path:

@@ -1,6 +1,7 @@
 """Ways to train: `fit` and the schedules built on it, freezing, and learning-rate search."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,7 @@ class TrainingPolicies(Looking):
         cbs: Callbacks = None,
         reset_opt: bool = False,
         start_epoch: int = 0,
+        resume: "bool | str | Path" = False,
     ) -> None:
         """Train.
 
@@ -56,6 +58,12 @@ class TrainingPolicies(Looking):
             cbs: Callbacks for this fit alone.
             reset_opt: Whether to make the optimizer anew.
             start_epoch: Which epoch to begin with; schedules go on as if those before were done.
+            resume: Whether to go on from the newest checkpoint that a `CheckpointCallback` wrote in
+                this fit, if there is one; or the path of a checkpoint.
+
+        Raises:
+            CheckpointError: If there are checkpoints, but all are damaged.
+            FileFormatError: If the checkpoint is of another model. Nothing has changed then.
         """
         with self.added_cbs(cbs):
             opt = self._made_opt(reset_opt)
@@ -63,7 +71,7 @@ class TrainingPolicies(Looking):
             if wd is not None:
                 opt.set_hypers(wd=wd)
             opt.set_hypers(lr=self.lr if lr is None else lr)
-            self._run_fit(n_epoch, start_epoch)
+            self._run_fit(n_epoch, start_epoch, resume)
 
     def _fit_scheduled(
         self, n_epoch: int, scheds: dict[str, Schedule], cbs: Callbacks, **fit_arguments: Any
@@ -92,6 +100,7 @@ class TrainingPolicies(Looking):
         cbs: Callbacks = None,
         reset_opt: bool = False,
         start_epoch: int = 0,
+        resume: "bool | str | Path" = False,
     ) -> None:
         """Train with the 1cycle policy.
 
@@ -111,6 +120,7 @@ class TrainingPolicies(Looking):
             cbs: Callbacks for this fit alone.
             reset_opt: Whether to make the optimizer anew.
             start_epoch: Which epoch to begin with.
+            resume: See `fit`.
         """
         top = self._rates(lr_max, reset_opt)
         scheds = {"lr": combined_cos(pct_start, top / div, top, top / div_final)}
@@ -118,7 +128,7 @@ class TrainingPolicies(Looking):
         # An optimizer made without momentum, as by `SGD(params, lr)`, is given none unasked.
         if present or (present is not None and moms is not None):
             scheds["mom"] = combined_cos(pct_start, *(self.moms if moms is None else moms))
-        self._fit_scheduled(n_epoch, scheds, cbs, wd=wd, start_epoch=start_epoch)
+        self._fit_scheduled(n_epoch, scheds, cbs, wd=wd, start_epoch=start_epoch, resume=resume)
 
     def fit_flat_cos(
         self,
@@ -130,6 +140,7 @@ class TrainingPolicies(Looking):
         cbs: Callbacks = None,
         reset_opt: bool = False,
         start_epoch: int = 0,
+        resume: "bool | str | Path" = False,
     ) -> None:
         """Train at a flat learning rate, then on a cosine down to `lr/div_final`.
 
@@ -142,10 +153,11 @@ class TrainingPolicies(Looking):
             cbs: Callbacks for this fit alone.
             reset_opt: Whether to make the optimizer anew.
             start_epoch: Which epoch to begin with.
+            resume: See `fit`.
         """
         flat = self._rates(lr, reset_opt)
         scheds = {"lr": combined_cos(pct_start, flat, flat, flat / div_final)}
-        self._fit_scheduled(n_epoch, scheds, cbs, wd=wd, start_epoch=start_epoch)
+        self._fit_scheduled(n_epoch, scheds, cbs, wd=wd, start_epoch=start_epoch, resume=resume)
 
     def fit_sgdr(
         self,
@@ -157,6 +169,7 @@ class TrainingPolicies(Looking):
         reset_opt: bool = False,
         wd: float | None = None,
         start_epoch: int = 0,
+        resume: "bool | str | Path" = False,
     ) -> None:
         """Train with warm restarts: cosines from `lr_max` to 0, each longer than the one before.
 
@@ -171,13 +184,14 @@ class TrainingPolicies(Looking):
             reset_opt: Whether to make the optimizer anew.
             wd: Weight decay.
             start_epoch: Which epoch to begin with.
+            resume: See `fit`.
         """
         top = self._rates(lr_max, reset_opt)
         lengths = [cycle_len * cycle_mult**cycle for cycle in range(n_cycles)]
         n_epoch = sum(lengths)
         cycles = [SchedCos(top, top * 0.0) for _ in lengths]
         scheds = {"lr": combine_scheds([length / n_epoch for length in lengths], cycles)}
-        self._fit_scheduled(n_epoch, scheds, cbs, wd=wd, start_epoch=start_epoch)
+        self._fit_scheduled(n_epoch, scheds, cbs, wd=wd, start_epoch=start_epoch, resume=resume)
 
     def fine_tune(
         self,
@@ -199,8 +213,14 @@ class TrainingPolicies(Looking):
             lr_mult: See `base_lr`.
             pct_start: Which part of the second part the learning rate rises.
             div: By what it is divided at the start.
-            **kwargs: More for `fit_one_cycle`, in both parts.
+            **kwargs: More for `fit_one_cycle`, in both parts (`resume=True` goes on in the one
+                that was interrupted).
         """
+        if not isinstance(kwargs.get("resume", False), bool):
+            raise ValueError(
+                "fine_tune finds by itself in which of its parts to go on: give resume=True, or "
+                "the path of a checkpoint to fit_one_cycle"
+            )
         self.freeze()
         self.fit_one_cycle(freeze_epochs, slice(base_lr), pct_start=0.99, **kwargs)
         base_lr /= 2

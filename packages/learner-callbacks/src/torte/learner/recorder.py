@@ -10,6 +10,7 @@ from torte.learner.callback import Callback
 from torte.learner.loss_log import LossLog, smoothed
 from torte.learner.merging import Phase, check_mergeable, merge_phases, shape_sums
 from torte.learner.metrics.contract import Metric, batch_size_of
+from torte.learner.record_state import record_state, restore_record
 
 __all__ = ["Recorder", "format_time"]
 
@@ -271,6 +272,14 @@ class Recorder(Callback):
         if self.learn.world.size > 1 and begun.count > self._merged:
             self._note_phase(True, begun, self._merged, False)
             self._merge()
+
+    def state(self) -> dict[str, Any]:
+        """Return the record, and what the metrics have taken in of this phase."""
+        return record_state(self)
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on with the record."""
+        restore_record(self, state)
 
     # -- plots -----------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from torch import nn
 from torte.data.loader import DataLoader
 
 __all__ = [
+    "MODULE_TABLES",
     "attributes_restored",
     "copy_state",
     "loaders_restored",
@@ -111,7 +112,7 @@ def rng_restored() -> Iterator[None]:
             torch.cuda.set_rng_state_all(cuda)
 
 
-_MODULE_TABLES = frozenset(vars(nn.Module())) - {"training"}
+MODULE_TABLES = frozenset(vars(nn.Module())) - {"training"}
 """What every module has of PyTorch's own: its parameters, buffers, hooks and submodules."""
 
 
@@ -121,7 +122,7 @@ def module_attributes_restored(model: nn.Module) -> Iterator[None]:
 
     Among them is the hidden state that recurrent models carry from batch to batch.
     """
-    with attributes_restored(model.modules(), skip=_MODULE_TABLES):
+    with attributes_restored(model.modules(), skip=MODULE_TABLES):
         yield
 
 

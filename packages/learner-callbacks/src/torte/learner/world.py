@@ -59,6 +59,10 @@ class World:
         """Whether `flag` (a bool or a tensor of one) is true in any process: in all the same."""
         return bool(flag)
 
+    def ask(self, flag: bool) -> Callable[[], bool]:
+        """Ask whether `flag` is true in any process; the answer is fetched by a call, later."""
+        return lambda: flag
+
     def average(self, value: Tensor, learn: Any) -> Tensor:
         """The mean over all samples of a batch, of a mean over this process's part of it."""
         return value

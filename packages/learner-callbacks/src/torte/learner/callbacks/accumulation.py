@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -28,6 +28,7 @@ class GradientAccumulation(Callback):
     # Before mixed precision unscales (10) and clipping (11): they act on whole groups only.
     order = 6
     run_valid = False
+    state_attributes: ClassVar[tuple[str, ...]] = ("count",)
 
     def __init__(self, n_acc: int = 32) -> None:
         super().__init__()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from torte.learner.callback import Callback
+from torte.optim.shards import sharded_like
 
 __all__ = ["EMA"]
 
@@ -61,8 +62,7 @@ class EMA(Callback):
         self._swapped = False
         if self._restored:
             self._restored = False
-            weights = dict(self._weights())
-            self.averages = {k: v.to(weights[k]) for k, v in self.averages.items() if k in weights}
+            self.averages = self._laid_out(self.averages)
             return
         self.updates = 0
         self.averages = {name: weight.detach().clone() for name, weight in self._weights()}
@@ -115,17 +115,30 @@ class EMA(Callback):
             self.averages[name].copy_(kept)
         self._swapped = averaged
 
+    def _laid_out(self, averages: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Averages where and as the weights are, those of other models left out."""
+        weights = dict(self._weights())
+        return {
+            name: sharded_like(average.to(weights[name], copy=True), weights[name].detach())
+            for name, average in averages.items()
+            if name in weights
+        }
+
     def state(self) -> dict[str, Any]:
-        """Return averages and their number of updates, for a checkpoint."""
-        weights = dict(self._weights()) if self._swapped else self.averages
-        averages = {f"averages.{name}": weights[name].detach().clone() for name in self.averages}
-        return {"updates": self.updates, **averages}
+        """Return averages and counters. While the model has the averages, they are its weights."""
+        averages = {f"averages.{name}": tensor for name, tensor in self.averages.items()}
+        counters = {"updates": self.updates, "steps": self._steps, "swapped": self._swapped}
+        return {**counters, **averages}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take averages back; the next fit goes on from them."""
-        self.updates = int(state["updates"])
+        """Take averages back; the fit under way goes on with them, or the next one."""
+        self.updates, self._steps = int(state["updates"]), int(state["steps"])
+        self._swapped = bool(state["swapped"])
         prefix = "averages."
         self.averages = {
             k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)
         }
-        self._restored = True
+        fitting = self.learn is not None and self.learn.fitting
+        self._restored = not fitting
+        if fitting:
+            self.averages = self._laid_out(self.averages)

@@ -31,7 +31,7 @@ class CSVLogger(Callback):
         self.fname, self.append = Path(fname), append
         self._file: TextIO | None = None
         self._writer: Any = None
-        self._written = 0
+        self._written = self._start = 0
 
     @property
     def file_path(self) -> Path:
@@ -48,10 +48,12 @@ class CSVLogger(Callback):
         """Open the file and write the headings."""
         path = self.file_path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a" if self.append else "w", newline="", encoding="utf-8")
+        # A fit that is resumed goes on in its file, at the place that the checkpoint knows.
+        keeps = self.append or self.learn.resuming
+        self._file = path.open("a" if keeps else "w", newline="", encoding="utf-8")
         self._writer = csv.writer(self._file)
-        self._written = 0
-        if not self._file.tell():
+        self._written, self._start = 0, self._file.tell()
+        if not self._start:
             self._writer.writerow(self.learn.recorder.metric_names)
         self._file.flush()
 
@@ -63,6 +65,25 @@ class CSVLogger(Callback):
         self._written = len(rows)
         # The writer gives floats all their digits, and None an empty cell.
         self._writer.writerow(self.learn.recorder.log)
+        self._file.flush()
+
+    def state(self) -> dict[str, Any]:
+        """Return what this fit has written, and where in the file that begins."""
+        text = ""
+        if self.file_path.is_file():
+            with self.file_path.open(newline="", encoding="utf-8") as file:
+                file.seek(self._start)
+                text = file.read()
+        return {"written": self._written, "start": self._start, "text": text}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Let the file be as it was then: rows of epochs that are done again are taken out."""
+        self._written = state["written"]
+        if self._file is None:
+            return
+        self._start = min(state["start"], self._file.tell())
+        self._file.truncate(self._start)
+        self._file.write(state["text"])
         self._file.flush()
 
     def after_fit(self) -> None:

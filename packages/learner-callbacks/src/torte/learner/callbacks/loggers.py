@@ -110,6 +110,15 @@ class FitLogger(Callback):
             self.log_figure("predictions", figure, self.step)
             plt.close(figure)
 
+    def state(self) -> dict[str, Any]:
+        """Return how far the record was sent, and what is still to be sent of it."""
+        return {"done": self._done, "sent": self._sent, "hypers": self._hypers[self._sent :]}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on after what was sent."""
+        self._done, self._sent = state["done"], state["sent"]
+        self._hypers = [{} for _ in range(self._sent)] + list(state["hypers"])
+
     def after_fit(self) -> None:
         """Count the fit's batches as done."""
         self._done, self._sent = self.step, 0

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from torte.learner.callback import Callback
+from torte.learner.packing import packed_numbers, unpacked_numbers
 from torte.learner.schedules import Schedule
 
 __all__ = ["ParamScheduler"]
@@ -43,6 +44,14 @@ class ParamScheduler(Callback):
             values[name] = value
             hps[name].append(value[-1] if isinstance(value, list | tuple) else value)
         self.learn.opt.set_hypers(**values)
+
+    def state(self) -> dict[str, Any]:
+        """Return the record of values."""
+        return {"hps": {name: packed_numbers(values) for name, values in self.hps.items()}}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take the record back."""
+        self.hps = {name: unpacked_numbers(values) for name, values in state["hps"].items()}
 
     def after_fit(self) -> None:
         """Leave the values with the recorder, for its plots."""

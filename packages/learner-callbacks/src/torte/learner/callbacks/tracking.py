@@ -60,6 +60,11 @@ class TerminateOnNaNCallback(Callback):
             raise CancelFitException
 
 
+def better_by_name(monitor: str) -> Callable[[Any, Any], Any]:
+    """Tell the better of two values of a column: the smaller loss or error, else the larger."""
+    return operator.lt if "loss" in monitor or "error" in monitor else operator.gt
+
+
 class TrackerCallback(Callback):
     """Keep the best value of a metric or loss, and note whether the last one is a new best.
 
@@ -78,7 +83,7 @@ class TrackerCallback(Callback):
     order = 60
     remove_on_fetch = True
     fit_only = True
-    state_attributes: ClassVar[tuple[str, ...]] = ("best",)
+    state_attributes: ClassVar[tuple[str, ...]] = ("best", "new_best")
 
     def __init__(
         self,
@@ -88,11 +93,8 @@ class TrackerCallback(Callback):
         reset_on_fit: bool = True,
     ) -> None:
         super().__init__()
-        if comp is None:
-            smaller = "loss" in monitor or "error" in monitor
-            comp = operator.lt if smaller else operator.gt
         self.monitor = monitor
-        self.comp = comp
+        self.comp = better_by_name(monitor) if comp is None else comp
         self.min_delta = abs(min_delta)
         self.reset_on_fit = reset_on_fit
         self.best: float | None = None
@@ -150,7 +152,7 @@ class EarlyStoppingCallback(TrackerCallback):
 
     # After SaveModelCallback, so that an epoch that ends the fit is saved too.
     order = 63
-    state_attributes: ClassVar[tuple[str, ...]] = ("best", "wait")
+    state_attributes: ClassVar[tuple[str, ...]] = ("best", "new_best", "wait")
 
     def __init__(
         self,
@@ -202,6 +204,7 @@ class SaveModelCallback(TrackerCallback):
     """
 
     order = 61
+    state_attributes: ClassVar[tuple[str, ...]] = ("best", "new_best", "_saved_best")
 
     def __init__(
         self,
@@ -270,7 +273,7 @@ class ReduceLROnPlateau(TrackerCallback):
     """
 
     order = 65
-    state_attributes: ClassVar[tuple[str, ...]] = ("best", "wait")
+    state_attributes: ClassVar[tuple[str, ...]] = ("best", "new_best", "wait")
 
     def __init__(
         self,

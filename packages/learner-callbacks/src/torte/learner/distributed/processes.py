@@ -95,6 +95,18 @@ class Processes(World):
         dist.all_reduce(found, dist.ReduceOp.MAX)
         return bool(found)
 
+    def ask(self, flag: bool) -> Callable[[], bool]:
+        """Ask whether `flag` is true in any process; the answer is fetched by a call, later."""
+        found = torch.tensor([float(flag)], device=self._device)
+        work = dist.all_reduce(found, dist.ReduceOp.MAX, async_op=True)
+
+        def answer() -> bool:
+            assert work is not None
+            work.wait()
+            return bool(found)
+
+        return answer
+
     def average(self, value: Tensor, learn: Any) -> Tensor:
         """The mean over all samples of a batch, of a mean over this process's part of it."""
         share = learn.share

@@ -86,6 +86,7 @@ from torte.vision.gan import (
     generate_noise,
     set_freeze_model,
 )
+from torte.vision.gradcam import GradCAM, grad_cam, plot_grad_cam
 from torte.vision.items import (
     CenterCrop,
     CropPad,
@@ -215,6 +216,7 @@ from torte.vision.target_tfms import (
     MaskValueError,
     PointScaler,
 )
+from torte.vision.widgets import ImageClassifierCleaner, ImagesCleaner
 
 __all__ = [
     "JPEG",
@@ -258,11 +260,14 @@ __all__ = [
     "GANTrainer",
     "GaussianBlur",
     "GaussianNoise",
+    "GradCAM",
     "Grayscale",
     "Homography",
     "Hue",
     "ImageBlock",
+    "ImageClassifierCleaner",
     "ImageDataLoaders",
+    "ImagesCleaner",
     "InvisibleTensor",
     "LogitColour",
     "MaskBlock",
@@ -339,6 +344,7 @@ __all__ = [
     "gan_loss_from_func",
     "generate_noise",
     "get_annotations",
+    "grad_cam",
     "has_pool_type",
     "imagenet_stats",
     "load_pretrained",
@@ -348,6 +354,7 @@ __all__ = [
     "mobilenet_v3_large",
     "mobilenet_v3_small",
     "model_meta",
+    "plot_grad_cam",
     "predict_augmented",
     "register_weight_source",
     "resize_image",

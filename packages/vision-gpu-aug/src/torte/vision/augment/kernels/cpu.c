@@ -15,6 +15,14 @@
 #define MAX_CHANNELS 4
 #define RESTRICT __restrict__
 
+/* Says that the turns of the loop that follows do not meet in memory: gcc does not believe
+ * `restrict` of local pointers, and checks at run time for ten pairs of them at most. */
+#if defined(__clang__)
+#define APART _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define APART _Pragma("GCC ivdep")
+#endif
+
 enum { ZEROS = 0, BORDER = 1, REFLECTION = 2 };
 enum { CHANNEL_AFFINE = 0, LOGIT = 1, MATRIX = 2, HUE = 3 };
 enum { UINT8 = 0, FLOAT32 = 1, BFLOAT16 = 2 };
@@ -46,10 +54,9 @@ typedef struct {
     float *sums;       /* channels x lane: sums over the sub-rows of one output row */
     float *across;     /* output indices along a row, with their fractions */
     float *x, *y;      /* source indices */
-    float *pair_x;     /* weights of left and right neighbour, interleaved */
-    float *up, *down;  /* weights of upper and lower neighbour, interleaved twice */
+    float *left, *right, *up, *down;  /* weights of the neighbours on each side */
     int32_t *place;    /* index of the upper left neighbour */
-    uint32_t *packed;  /* the sample's pixels, 4 x 8 bit, for uint8 sources */
+    uint32_t *packed;  /* the sample's pixels: 4 x 8 bit of uint8 sources, or planes of floats */
     uint64_t *top, *bottom;
     int64_t lane;
 } Space;
@@ -62,19 +69,18 @@ static inline float most(float a, float b) { return a > b ? a : b; }
 static void fold(float *RESTRICT v, int64_t n, int64_t size, int64_t padding, int64_t corners) {
     const float last = (float)(size - 1);
     if (padding == REFLECTION) {
-        const float low = corners ? 0.0f : -0.5f, span = corners ? last : (float)size;
+        /* A triangle wave: how far it is to the nearest multiple of the period. */
+        const float low = corners ? 0.0f : -0.5f, period = 2.0f * (corners ? last : (float)size);
+        const float turns = 1.0f / period;
+        APART
         for (int64_t i = 0; i < n; i++) {
-            float t = least(fabsf(v[i] - low), 1e7f);
-            float turns = floorf(t / span);
-            float rest = t - turns * span;
-            float odd = turns - 2.0f * floorf(turns * 0.5f);
-            v[i] = (odd != 0.0f ? span - rest : rest) + low;
+            float t = v[i] - low;
+            v[i] = fabsf(t - period * rintf(t * turns)) + low;
         }
     }
-    if (padding == ZEROS)
-        for (int64_t i = 0; i < n; i++) v[i] = most(least(v[i], last + 2.0f), -2.0f);
-    else
-        for (int64_t i = 0; i < n; i++) v[i] = most(least(v[i], last), 0.0f);
+    const float first = padding == ZEROS ? -2.0f : 0.0f, end = padding == ZEROS ? last + 2.0f : last;
+    APART
+    for (int64_t i = 0; i < n; i++) v[i] = most(least(v[i], end), first);
 }
 
 /* The index of a subsample: pixel by pixel, `spread` apart about each centre. */
@@ -85,44 +91,53 @@ static inline float subsample(int64_t index, int64_t density, float spread) {
 
 static void locate(const Job *job, const Space *s, const float *m, float v, int64_t count) {
     const float *RESTRICT across = s->across;
+    const float across_x = m[0], across_y = m[3], across_w = m[6];
     const float x0 = m[1] * v + m[2], y0 = m[4] * v + m[5], w0 = m[7] * v + m[8];
     float *RESTRICT x = s->x, *RESTRICT y = s->y;
     if (m[6] == 0.0f && m[7] == 0.0f && m[8] == 1.0f) {
+        APART
         for (int64_t i = 0; i < count; i++) {
             float u = across[i];
-            x[i] = m[0] * u + x0;
-            y[i] = m[3] * u + y0;
+            x[i] = across_x * u + x0;
+            y[i] = across_y * u + y0;
         }
     } else {
+        APART
         for (int64_t i = 0; i < count; i++) {
             float u = across[i];
-            float inverse = 1.0f / (m[6] * u + w0);
-            x[i] = (m[0] * u + x0) * inverse;
-            y[i] = (m[3] * u + y0) * inverse;
+            float inverse = 1.0f / (across_w * u + w0);
+            x[i] = (across_x * u + x0) * inverse;
+            y[i] = (across_y * u + y0) * inverse;
         }
     }
     fold(x, count, job->width, job->padding, job->align_corners);
     fold(y, count, job->height, job->padding, job->align_corners);
 }
 
+/* In whole numbers: of the same on floats gcc makes branches, and no vectors. */
+static inline int32_t within(int32_t v, int32_t last) {
+    v = v < last ? v : last;
+    return v > 0 ? v : 0;
+}
+
 /* Weights are the hat function about each neighbour: zero beyond, so padding by zeros needs no
  * case of its own, and the left neighbour can be kept off the last column. */
 static void weigh(const Job *job, const Space *s, int64_t pitch, int64_t count) {
-    const float right = (float)(job->width - 2), bottom = (float)(job->height - 2);
+    const int32_t last_x = (int32_t)job->width - 2, last_y = (int32_t)job->height - 2;
     const float *RESTRICT x = s->x, *RESTRICT y = s->y;
-    float *RESTRICT pair = s->pair_x, *RESTRICT up = s->up, *RESTRICT down = s->down;
+    float *RESTRICT left = s->left, *RESTRICT right = s->right;
+    float *RESTRICT up = s->up, *RESTRICT down = s->down;
     int32_t *RESTRICT place = s->place;
+    APART
     for (int64_t i = 0; i < count; i++) {
-        float left = most(least(floorf(x[i]), right), 0.0f), dx = x[i] - left;
-        float above = most(least(floorf(y[i]), bottom), 0.0f), dy = y[i] - above;
-        pair[2 * i] = most(1.0f - fabsf(dx), 0.0f);
-        pair[2 * i + 1] = most(1.0f - fabsf(dx - 1.0f), 0.0f);
-        float u = most(1.0f - fabsf(dy), 0.0f), d = most(1.0f - fabsf(dy - 1.0f), 0.0f);
-        up[2 * i] = u;
-        up[2 * i + 1] = u;
-        down[2 * i] = d;
-        down[2 * i + 1] = d;
-        place[i] = (int32_t)above * (int32_t)pitch + (int32_t)left;
+        int32_t column = within((int32_t)(x[i] + 4.0f) - 4, last_x);
+        int32_t line = within((int32_t)(y[i] + 4.0f) - 4, last_y);
+        float dx = x[i] - (float)column, dy = y[i] - (float)line;
+        left[i] = most(1.0f - fabsf(dx), 0.0f);
+        right[i] = most(1.0f - fabsf(dx - 1.0f), 0.0f);
+        up[i] = most(1.0f - fabsf(dy), 0.0f);
+        down[i] = most(1.0f - fabsf(dy - 1.0f), 0.0f);
+        place[i] = line * (int32_t)pitch + column;
     }
 }
 
@@ -152,6 +167,29 @@ static void pack(const Job *job, Space *s, const uint8_t *image) {
     }
 }
 
+static void copy_planes(const Job *job, Space *s, const float *image) {
+    const int64_t *st = job->source_strides, n = job->width;
+    float *RESTRICT out = (float *)s->packed;
+    for (int64_t c = 0; c < job->channels; c++)
+        for (int64_t j = 0; j < job->height; j++, out += n) {
+            const float *RESTRICT line = image + c * st[1] + j * st[2];
+            if (st[3] == 1)
+                memcpy(out, line, sizeof(float) * (size_t)n);
+            else
+                for (int64_t i = 0; i < n; i++) out[i] = line[i * st[3]];
+        }
+}
+
+/* A turned row meets its source in an order that no prefetcher guesses, a page for every few of its
+ * pixels: so a sample is first brought, in its own order, to where all of it is near. */
+static void bring(const Job *job, Space *s, int64_t sample) {
+    const int64_t at = sample * job->source_strides[0];
+    if (job->source_kind == UINT8)
+        pack(job, s, (const uint8_t *)job->source + at);
+    else
+        copy_planes(job, s, (const float *)job->source + at);
+}
+
 static void fetch(const Space *s, const char *base, int64_t down, int64_t count) {
     const int32_t *RESTRICT place = s->place;
     uint64_t *RESTRICT top = s->top, *RESTRICT bottom = s->bottom;
@@ -162,40 +200,34 @@ static void fetch(const Space *s, const char *base, int64_t down, int64_t count)
     }
 }
 
+#define WEIGHTS(s)                                                      \
+    const float *RESTRICT left = (s)->left, *RESTRICT right = (s)->right; \
+    const float *RESTRICT up = (s)->up, *RESTRICT down = (s)->down
+
 static void blend_bytes(const Space *s, int shift, float scale, float *RESTRICT out, int64_t count) {
     const uint32_t *RESTRICT top = (const uint32_t *)s->top;
     const uint32_t *RESTRICT bottom = (const uint32_t *)s->bottom;
-    const float *RESTRICT pair = s->pair_x, *RESTRICT up = s->up, *RESTRICT down = s->down;
+    WEIGHTS(s);
+    APART
     for (int64_t i = 0; i < count; i++) {
         int64_t a = 2 * i, b = 2 * i + 1;
-        float left = (float)(int32_t)((top[a] >> shift) & 255) * up[a] +
-                     (float)(int32_t)((bottom[a] >> shift) & 255) * down[a];
-        float right = (float)(int32_t)((top[b] >> shift) & 255) * up[b] +
-                      (float)(int32_t)((bottom[b] >> shift) & 255) * down[b];
-        out[i] = (left * pair[a] + right * pair[b]) * scale;
+        float before = (float)(int32_t)((top[a] >> shift) & 255) * up[i] +
+                       (float)(int32_t)((bottom[a] >> shift) & 255) * down[i];
+        float after = (float)(int32_t)((top[b] >> shift) & 255) * up[i] +
+                      (float)(int32_t)((bottom[b] >> shift) & 255) * down[i];
+        out[i] = (before * left[i] + after * right[i]) * scale;
     }
 }
 
 static void blend_floats(const Space *s, float *RESTRICT out, int64_t count) {
     const float *RESTRICT top = (const float *)s->top, *RESTRICT bottom = (const float *)s->bottom;
-    const float *RESTRICT pair = s->pair_x, *RESTRICT up = s->up, *RESTRICT down = s->down;
+    WEIGHTS(s);
+    APART
     for (int64_t i = 0; i < count; i++) {
         int64_t a = 2 * i, b = 2 * i + 1;
-        float left = top[a] * up[a] + bottom[a] * down[a];
-        float right = top[b] * up[b] + bottom[b] * down[b];
-        out[i] = left * pair[a] + right * pair[b];
-    }
-}
-
-static void blend_strided(const Space *s, const float *base, int64_t right_step, int64_t down_step,
-                          float *RESTRICT out, int64_t count) {
-    const int32_t *RESTRICT place = s->place;
-    const float *RESTRICT pair = s->pair_x, *RESTRICT up = s->up, *RESTRICT down = s->down;
-    for (int64_t i = 0; i < count; i++) {
-        const float *at = base + (int64_t)place[i] * right_step, *under = at + down_step;
-        float left = at[0] * up[2 * i] + under[0] * down[2 * i];
-        float right = at[right_step] * up[2 * i] + under[right_step] * down[2 * i];
-        out[i] = left * pair[2 * i] + right * pair[2 * i + 1];
+        float before = top[a] * up[i] + bottom[a] * down[i];
+        float after = top[b] * up[i] + bottom[b] * down[i];
+        out[i] = before * left[i] + after * right[i];
     }
 }
 
@@ -209,18 +241,11 @@ static void sample_row(const Job *job, Space *s, int64_t sample, float row, int6
             blend_bytes(s, (int)(8 * c), job->scale, s->rows + c * s->lane, count);
         return;
     }
-    const float *image = (const float *)job->source + sample * st[0];
-    /* Rows are a whole number of pixels apart (cpu.py sees to it). */
-    weigh(job, s, st[2] / st[3], count);
+    weigh(job, s, job->width, count);
     for (int64_t c = 0; c < job->channels; c++) {
-        const float *plane = image + c * st[1];
-        float *out = s->rows + c * s->lane;
-        if (st[3] == 1) {
-            fetch(s, (const char *)plane, 4 * st[2], count);
-            blend_floats(s, out, count);
-        } else {
-            blend_strided(s, plane, st[3], st[2], out, count);
-        }
+        const float *plane = (const float *)s->packed + c * job->height * job->width;
+        fetch(s, (const char *)plane, 4 * job->width, count);
+        blend_floats(s, s->rows + c * s->lane, count);
     }
 }
 
@@ -425,8 +450,7 @@ static void one_sample(const Job *job, Space *s, int64_t sample) {
     const int64_t density = spread[0] == 0.0f && spread[1] == 0.0f ? 1 : job->density;
     for (int64_t i = 0; i < job->out_width * density; i++)
         s->across[i] = subsample(i, density, spread[0]);
-    if (moves && job->source_kind == UINT8)
-        pack(job, s, (const uint8_t *)job->source + sample * job->source_strides[0]);
+    if (moves) bring(job, s, sample);
     for (int64_t row = 0; row < job->out_height; row++) {
         if (!moves)
             copy_row(job, s, sample, row);
@@ -446,8 +470,9 @@ static void *aligned(size_t bytes) {
 
 static int reserve(const Job *job, Space *s) {
     const size_t lane = (size_t)(job->out_width * job->density + 63) & ~(size_t)63;
-    const size_t pixels = job->source_kind == UINT8 ? (size_t)(job->height * job->width + 2) : 0;
-    char *block = aligned(4 * lane * (2 * MAX_CHANNELS + 14) + 4 * pixels + 64);
+    const size_t planes = job->source_kind == UINT8 ? 1 : (size_t)job->channels;
+    const size_t pixels = planes * (size_t)(job->height * job->width) + 2;
+    char *block = aligned(4 * lane * (2 * MAX_CHANNELS + 12) + 4 * pixels + 64);
     if (!block) return -1;
     float *at = (float *)block;
     s->lane = (int64_t)lane;
@@ -456,9 +481,10 @@ static int reserve(const Job *job, Space *s) {
     s->across = at, at += lane;
     s->x = at, at += lane;
     s->y = at, at += lane;
-    s->pair_x = at, at += 2 * lane;
-    s->up = at, at += 2 * lane;
-    s->down = at, at += 2 * lane;
+    s->left = at, at += lane;
+    s->right = at, at += lane;
+    s->up = at, at += lane;
+    s->down = at, at += lane;
     s->place = (int32_t *)at, at += lane;
     s->top = (uint64_t *)at, at += 2 * lane;
     s->bottom = (uint64_t *)at, at += 2 * lane;

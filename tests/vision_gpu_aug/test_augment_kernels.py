@@ -113,6 +113,27 @@ def test_extreme_values_go_through():
 
 
 @needs_kernel
+@pytest.mark.parametrize(
+    "images",
+    [
+        torch.rand(2, 3, 500, 600),  # too large to be brought near
+        torch.rand(2, 3, 500, 600).contiguous(memory_format=torch.channels_last),
+        torch.rand(1, 1, 24, 30).expand(3, 3, 24, 30),
+        torch.rand(2, 3, 40, 60)[..., ::2],
+        torch.rand(2, 3, 40, 30).transpose(2, 3),
+    ],
+    ids=["large", "large, channels last", "expanded", "every other column", "transposed"],
+)
+def test_any_layout_is_read_in_place(images):
+    transforms = aug_transforms(max_rotate=30, p_affine=1.0)
+    whole = (images * 255).to(torch.uint8)
+    for source in (images, whole):
+        found, expected = both(source, *transforms, seed=1)
+        torch.testing.assert_close(found, expected, atol=2e-3, rtol=0)
+        assert (found - expected).abs().mean() < 1e-4
+
+
+@needs_kernel
 def test_number_of_threads_changes_no_bit():
     images = torch.rand(7, 3, 33, 47)
     engine = Augment(*aug_transforms())

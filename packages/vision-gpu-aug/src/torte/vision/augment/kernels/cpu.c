@@ -2,8 +2,9 @@
  *
  * The plain PyTorch path (sampling.py, colour.py) is the reference; what is computed here is the
  * same, row by row, so that a row stays in the first-level cache from sampling to storing. Compiled
- * on the user's machine (see cpu.py). Loops are written for the compiler to vectorize; the pairs of
- * neighbours along x are fetched with one 8-byte load each.
+ * on the user's machine (see cpu.py). Loops are written for the compiler to vectorize, which APART
+ * and whole numbers help it to; the pairs of neighbours along x are fetched with one 8-byte load
+ * each; what is written goes past the caches.
  */
 #include <math.h>
 #include <pthread.h>
@@ -11,8 +12,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#ifdef __AVX__
+#include <immintrin.h>
+#endif
 
 #define MAX_CHANNELS 4
+#define NEAR (2 << 20) /* bytes: images beyond the second-level cache are read where they are */
 #define RESTRICT __restrict__
 
 /* Says that the turns of the loop that follows do not meet in memory: gcc does not believe
@@ -57,6 +62,8 @@ typedef struct {
     float *left, *right, *up, *down;  /* weights of the neighbours on each side */
     int32_t *place;    /* index of the upper left neighbour */
     uint32_t *packed;  /* the sample's pixels: 4 x 8 bit of uint8 sources, or planes of floats */
+    const float *plane;              /* the sample's first plane of floats, packed or as it is */
+    int64_t plane_step, line_step;   /* to the next plane, to the next line */
     uint64_t *top, *bottom;
     int64_t lane;
 } Space;
@@ -167,9 +174,8 @@ static void pack(const Job *job, Space *s, const uint8_t *image) {
     }
 }
 
-static void copy_planes(const Job *job, Space *s, const float *image) {
+static void copy_planes(const Job *job, float *RESTRICT out, const float *image) {
     const int64_t *st = job->source_strides, n = job->width;
-    float *RESTRICT out = (float *)s->packed;
     for (int64_t c = 0; c < job->channels; c++)
         for (int64_t j = 0; j < job->height; j++, out += n) {
             const float *RESTRICT line = image + c * st[1] + j * st[2];
@@ -180,14 +186,26 @@ static void copy_planes(const Job *job, Space *s, const float *image) {
         }
 }
 
+static int is_packed(const Job *job) {
+    const int64_t bytes = (int64_t)sizeof(float) * job->channels * job->height * job->width;
+    const int is_far = job->source_strides[2] * job->height > INT32_MAX; /* `place` has 32 bits */
+    return job->source_kind == UINT8 || job->source_strides[3] != 1 || bytes <= NEAR || is_far;
+}
+
 /* A turned row meets its source in an order that no prefetcher guesses, a page for every few of its
  * pixels: so a sample is first brought, in its own order, to where all of it is near. */
 static void bring(const Job *job, Space *s, int64_t sample) {
-    const int64_t at = sample * job->source_strides[0];
-    if (job->source_kind == UINT8)
+    const int64_t *st = job->source_strides, at = sample * st[0];
+    if (job->source_kind == UINT8) {
         pack(job, s, (const uint8_t *)job->source + at);
-    else
-        copy_planes(job, s, (const float *)job->source + at);
+        return;
+    }
+    const float *image = (const float *)job->source + at;
+    const int packed = is_packed(job);
+    if (packed) copy_planes(job, (float *)s->packed, image);
+    s->plane = packed ? (const float *)s->packed : image;
+    s->plane_step = packed ? job->height * job->width : st[1];
+    s->line_step = packed ? job->width : st[2];
 }
 
 static void fetch(const Space *s, const char *base, int64_t down, int64_t count) {
@@ -232,7 +250,6 @@ static void blend_floats(const Space *s, float *RESTRICT out, int64_t count) {
 }
 
 static void sample_row(const Job *job, Space *s, int64_t sample, float row, int64_t count) {
-    const int64_t *st = job->source_strides;
     locate(job, s, job->matrices + 9 * sample, row, count);
     if (job->source_kind == UINT8) {
         weigh(job, s, job->width, count);
@@ -241,10 +258,9 @@ static void sample_row(const Job *job, Space *s, int64_t sample, float row, int6
             blend_bytes(s, (int)(8 * c), job->scale, s->rows + c * s->lane, count);
         return;
     }
-    weigh(job, s, job->width, count);
+    weigh(job, s, s->line_step, count);
     for (int64_t c = 0; c < job->channels; c++) {
-        const float *plane = (const float *)s->packed + c * job->height * job->width;
-        fetch(s, (const char *)plane, 4 * job->width, count);
+        fetch(s, (const char *)(s->plane + c * s->plane_step), 4 * s->line_step, count);
         blend_floats(s, s->rows + c * s->lane, count);
     }
 }
@@ -414,6 +430,26 @@ static inline uint16_t rounded(float v) {
     return (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
+/* Past the caches where the processor can: nobody reads the output before the batch is done. */
+static void stream(float *RESTRICT out, const float *RESTRICT in, int64_t n) {
+#ifdef __AVX__
+    if (((uintptr_t)out & 31) == 0) {
+        int64_t i = 0;
+        for (; i + 8 <= n; i += 8) _mm256_stream_ps(out + i, _mm256_load_ps(in + i));
+        for (; i < n; i++) out[i] = in[i];
+        return;
+    }
+#endif
+    memcpy(out, in, sizeof(float) * (size_t)n);
+}
+
+/* What was streamed is seen by every thread from here on. */
+static void settle(void) {
+#ifdef __AVX__
+    _mm_sfence();
+#endif
+}
+
 static void store(const Job *job, const Space *s, int64_t sample, int64_t row) {
     const int64_t *st = job->output_strides, n = job->out_width;
     const int64_t base = sample * st[0] + row * st[2];
@@ -433,7 +469,7 @@ static void store(const Job *job, const Space *s, int64_t sample, int64_t row) {
             uint16_t *RESTRICT out = (uint16_t *)job->output + base + c * st[1];
             for (int64_t i = 0; i < n; i++) out[i * st[3]] = rounded(in[i]);
         } else if (st[3] == 1) {
-            memcpy((float *)job->output + base + c * st[1], in, sizeof(float) * (size_t)n);
+            stream((float *)job->output + base + c * st[1], in, n);
         } else {
             float *RESTRICT out = (float *)job->output + base + c * st[1];
             for (int64_t i = 0; i < n; i++) out[i * st[3]] = in[i];
@@ -471,7 +507,7 @@ static void *aligned(size_t bytes) {
 static int reserve(const Job *job, Space *s) {
     const size_t lane = (size_t)(job->out_width * job->density + 63) & ~(size_t)63;
     const size_t planes = job->source_kind == UINT8 ? 1 : (size_t)job->channels;
-    const size_t pixels = planes * (size_t)(job->height * job->width) + 2;
+    const size_t pixels = is_packed(job) ? planes * (size_t)(job->height * job->width) + 2 : 0;
     char *block = aligned(4 * lane * (2 * MAX_CHANNELS + 12) + 4 * pixels + 64);
     if (!block) return -1;
     float *at = (float *)block;
@@ -502,6 +538,7 @@ static void *work(void *argument) {
         one_sample(job, &space, sample);
     }
     free(space.rows);
+    settle();
     return NULL;
 }
 

@@ -6,6 +6,8 @@ from torte.text.models.awd_lstm import (
     awd_lstm_clas_split,
     awd_lstm_lm_config,
     awd_lstm_lm_split,
+    awd_qrnn_clas_config,
+    awd_qrnn_lm_config,
 )
 from torte.text.models.building import get_language_model, get_text_classifier
 from torte.text.models.dropout import EmbeddingDropout, RNNDropout, WeightDroppedLSTM, dropout_mask
@@ -16,12 +18,15 @@ from torte.text.models.heads import (
     SequentialRNN,
     masked_concat_pool,
 )
+from torte.text.models.qrnn import QRNN, QRNNLayer, forget_mult
 
 __all__ = [
     "AWD_LSTM",
+    "QRNN",
     "EmbeddingDropout",
     "LinearDecoder",
     "PoolingLinearClassifier",
+    "QRNNLayer",
     "RNNDropout",
     "SentenceEncoder",
     "SequentialRNN",
@@ -30,7 +35,10 @@ __all__ = [
     "awd_lstm_clas_split",
     "awd_lstm_lm_config",
     "awd_lstm_lm_split",
+    "awd_qrnn_clas_config",
+    "awd_qrnn_lm_config",
     "dropout_mask",
+    "forget_mult",
     "get_language_model",
     "get_text_classifier",
     "masked_concat_pool",

@@ -12,6 +12,8 @@ from torte.text.models.awd_lstm import (
     awd_lstm_clas_split,
     awd_lstm_lm_config,
     awd_lstm_lm_split,
+    awd_qrnn_clas_config,
+    awd_qrnn_lm_config,
 )
 from torte.text.models.heads import (
     LinearDecoder,
@@ -51,7 +53,15 @@ ARCHITECTURES = {
         awd_lstm_lm_split,
         awd_lstm_clas_config,
         awd_lstm_clas_split,
-    )
+    ),
+    "AWD_QRNN": Architecture(
+        AWD_LSTM,
+        "emb_sz",
+        awd_qrnn_lm_config,
+        awd_lstm_lm_split,
+        awd_qrnn_clas_config,
+        awd_lstm_clas_split,
+    ),
 }
 
 
@@ -92,7 +102,7 @@ def get_language_model(
     """Make a language model: an encoder and a decoder to words.
 
     Args:
-        arch: Name of the encoder: `AWD_LSTM`.
+        arch: Name of the encoder: `AWD_LSTM` or `AWD_QRNN`.
         vocab_sz: Number of words.
         config: Entries that differ from the encoder's defaults.
         drop_mult: By which all dropouts are multiplied.
@@ -129,7 +139,7 @@ def get_text_classifier(
     """Make a classifier of documents: an encoder that reads in chunks, pooling, linear layers.
 
     Args:
-        arch: Name of the encoder: `AWD_LSTM`.
+        arch: Name of the encoder: `AWD_LSTM` or `AWD_QRNN`.
         vocab_sz: Number of words.
         n_class: Number of classes.
         seq_len: Steps in a chunk.

@@ -47,3 +47,13 @@ def test_sharded_files_are_read_by_another_number_of_processes(tmp_path):
     jobs.cycle(learn)
     jobs.cycle(expected)
     jobs.compare(learn, expected)
+
+
+@pytest.mark.parametrize(("begun_by", "ended_by"), [(2, 1), (1, 2), (2, 2)])
+def test_checkpoints_are_taken_up_by_another_number_of_processes(begun_by, ended_by, tmp_path):
+    run_processes(begun_by, tmp_path, jobs.checkpoints_begun)
+    run_processes(ended_by, tmp_path, jobs.checkpoints_ended)
+
+
+def test_checkpoints_of_shards_and_signals(tmp_path):
+    run_processes(2, tmp_path, jobs.sharded_checkpoints, jobs.one_is_told_to_end)

@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import os
+import signal
 
 import pytest
 import torch
@@ -16,6 +18,9 @@ from torte.learner import (
     Callback,
     CancelFitException,
     CancelTrainException,
+    CheckpointCallback,
+    CheckpointExit,
+    CheckpointStore,
     CSVLogger,
     EarlyStoppingCallback,
     GradientAccumulation,
@@ -526,3 +531,74 @@ def damaged_shards(rank, world, folder):
             learn.load("shards")
         for name, value in before.items():
             assert torch.equal(whole(learn.model.state_dict()[name]), value)
+
+
+# -- checkpoints -----------------------------------------------------------------------------------
+
+
+def checkpointed(folder, kill_at=None, strategy="ddp", share=True, **kwargs):
+    """A training that goes on from a checkpoint if there is one, and may break off."""
+    cbs = [GradientAccumulation(12), CheckpointCallback(every=1, beside=False)]
+    learn = learner(folder=folder, metrics=[mae, AccumMetric(r2_score, flatten=False)], **kwargs)
+    learn.recorder.train_metrics = True
+
+    def leave(callback):
+        if callback.learn.train_iter == kill_at:
+            raise KeyboardInterrupt
+
+    breaking = Callback(before_batch=leave)
+    breaking.run_valid = False
+    with learn.distributed(strategy=strategy) if share else contextlib.nullcontext():
+        try:
+            learn.fit_one_cycle(2, 0.05, cbs=[*cbs, breaking], resume=True)
+        except KeyboardInterrupt:
+            assert kill_at is not None
+            return learn
+    assert kill_at is None
+    return learn
+
+
+def checkpoints_begun(rank, world, folder):
+    for kill_at in (0, 2, 5, 7):
+        checkpointed(folder / f"at {kill_at}", kill_at)
+
+
+def checkpoints_ended(rank, world, folder):
+    """Goes on with what another number of processes has begun, in the folder beside."""
+    whole = checkpointed(folder / f"whole {rank}", share=False)
+    for kill_at in (0, 2, 5, 7):
+        learn = checkpointed(folder.parent / "checkpoints_begun" / f"at {kill_at}")
+        same_training(whole, learn)
+
+
+def same_training(one, other):
+    close = {"rtol": 1e-9, "atol": 1e-12}
+    for mine, theirs in zip(one.model.parameters(), other.model.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, **close)
+    torch.testing.assert_close(one.recorder.raw_losses, other.recorder.raw_losses, **close)
+    torch.testing.assert_close(one.recorder.values, other.recorder.values, **close)
+    assert one.recorder.lrs == other.recorder.lrs
+
+
+def sharded_checkpoints(rank, world, folder):
+    """Shards are put together in a checkpoint, which is written between accumulations."""
+    whole = checkpointed(folder / f"whole {rank}", share=False)
+    checkpointed(folder, 3, strategy="fsdp2")
+    assert CheckpointStore(folder / "checkpoints").checkpoints()[0].facts["step"] == 2
+    same_training(whole, checkpointed(folder, strategy="fsdp2"))
+
+
+def one_is_told_to_end(rank, world, folder):
+    """A signal that one process hears ends all of them at the same batch."""
+
+    def tell(callback):
+        if rank == world - 1 and callback.learn.train_iter == 2 and callback.learn.training:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    learn = learner(folder=folder, cbs=Callback(before_batch=tell))
+    with learn.distributed(), pytest.raises(CheckpointExit) as leaving:
+        learn.fit(3, cbs=CheckpointCallback())
+    assert leaving.value.code == 75
+    dist.barrier()
+    (made,) = CheckpointStore(folder / "checkpoints").checkpoints()
+    assert made.facts["step"] == learn.train_iter == 4

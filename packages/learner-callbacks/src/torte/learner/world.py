@@ -32,6 +32,8 @@ class World:
 
     size: int = 1
     """How many processes work together."""
+    synchronized: bool = True
+    """Whether the last backward pass added the gradients up over the processes."""
 
     def __init__(self, rank: int = 0, in_group: bool = False, holds_all: bool = True) -> None:
         self.rank, self.in_group, self.holds_all = rank, in_group, holds_all

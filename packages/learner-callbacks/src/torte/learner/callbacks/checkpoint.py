@@ -38,7 +38,8 @@ class CheckpointCallback(Callback):
     There is one after each `every` batches, one after each `every_epoch` epochs, and one at the end
     of the fit. They are written by a thread, from a copy of the state in main memory; a failure is
     raised at the next batch, or at the end of the fit. Where several processes train together, the
-    first one writes; any number of them can go on, from the same sample.
+    first one writes; any number of them can go on, from the same sample. (Sharded models are
+    written between accumulations.)
 
     On SIGTERM and SIGINT (Ctrl-C) the step under way is completed, a checkpoint is written, and the
     process leaves with the code `EXIT_CODE` (75, "try again"), by the exception `CheckpointExit`. A
@@ -137,10 +138,9 @@ class CheckpointCallback(Callback):
                 self._leave()
 
     def _can_write(self) -> bool:
-        """Whether all that is going on is in the state: not so gradients in shards' making."""
-        if self.learn.world.holds_all:
-            return True
-        return all(parameter.grad is None for parameter in self.learn.model.parameters())
+        """Whether all that is going on can be seen: not so gradients of shards being added up."""
+        world = self.learn.world
+        return world.holds_all or world.synchronized or not self.learn.training
 
     def _is_to_stop(self) -> bool:
         """Whether some process was told to end; of several all say so at the same batch."""

@@ -154,6 +154,7 @@ class Processes(World):
 
     def synchronize_gradients(self, wanted: bool) -> None:
         """Say whether the next backward pass is to add the gradients up over the processes."""
+        self.synchronized = wanted
         self.strategy.synchronize(wanted)
 
     def finish_gradients(self, learn: Any) -> None:

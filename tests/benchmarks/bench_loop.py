@@ -16,11 +16,10 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
-from statistics import median
 from typing import Any
 
 import torch
-from common import Timing, print_table, versions
+from common import print_table, timing, versions
 from torch import nn
 from torch.nn import functional as F
 from torte.learner import Callback, Event, Learner, ParamScheduler, SchedCos
@@ -274,7 +273,7 @@ def resnet() -> None:
     times = [(bare() / 4, torte() / 4) for _ in range(25)][1:]
     same = all(map(torch.equal, *(model.state_dict().values() for model in models)))
     timings = {
-        name: Timing(min(taken), median(taken))
+        name: timing(taken)
         for name, taken in zip(
             ("bare PyTorch loop", "torte"), zip(*times, strict=True), strict=True
         )
@@ -306,14 +305,14 @@ def main() -> None:
             for name, run in candidates.items():
                 with contextlib.redirect_stdout(io.StringIO()):
                     times[name].append(run() / BATCHES)
-    timings = {name: Timing(min(taken), median(taken)) for name, taken in times.items()}
+    timings = {name: timing(taken) for name, taken in times.items()}
     print(versions("torch", *PEERS))  # noqa: T201
     absent = tuple(peer for peer in PEERS if peer not in peers)
     print_table("One batch of a tiny model", timings, "bare PyTorch loop", absent)
     bare = timings["bare PyTorch loop"].fastest
     print("\nadded to the bare loop (budget: 40 µs; 2 µs more for a callback that does nothing)")  # noqa: T201
-    for name, timing in timings.items():
-        print(f"  {name:36}{(timing.fastest - bare) * 1e6:>+9.1f} µs")  # noqa: T201
+    for name, each in timings.items():
+        print(f"  {name:36}{(each.fastest - bare) * 1e6:>+9.1f} µs")  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -1,27 +1,62 @@
 """The only timer: runs interleaved, the fastest and the median of many, ratios and versions.
 
+Whatever is printed here is also recorded, a JSON object a line, where `TORTE_BENCHMARK_RECORDS`
+names a file: `python -m tests.benchmarks` makes the scorecard of it.
+
 Machines are shared, and slow for a while now and then. So every round runs each candidate once,
 in turn, and the fastest round of each is what its code costs; the median says how quiet it was.
 """
 
 import gc
 import importlib.metadata
+import json
+import os
 import platform
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["Timing", "measure", "measure_imports", "print_table", "versions"]
+__all__ = [
+    "Timing",
+    "measure",
+    "measure_imports",
+    "print_curves",
+    "print_facts",
+    "print_table",
+    "record",
+    "timing",
+    "versions",
+]
+
+RECORDS = "TORTE_BENCHMARK_RECORDS"
 
 
 class Timing(NamedTuple):
-    """What one candidate takes for one call, in seconds."""
+    """What one candidate takes for one call, in seconds; `spread` is the middle half's width."""
 
     fastest: float
     median: float
+    spread: float = 0.0
+
+
+def timing(taken: Sequence[float], nothing: float = 0.0) -> Timing:
+    """What many runs say, less `nothing`, the cost of an empty call."""
+    ordered = sorted(taken)
+    quarter = len(ordered) // 4
+    spread = ordered[-1 - quarter] - ordered[quarter]
+    return Timing(ordered[0] - nothing, statistics.median(ordered) - nothing, spread)
+
+
+def record(kind: str, **fields: Any) -> None:
+    """Append a record to the scorecard's file, if there is one."""
+    path = os.environ.get(RECORDS)
+    if path:
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"kind": kind, **fields}) + "\n")
 
 
 def _calls_for(call: Callable[[], Any], seconds: float) -> int:
@@ -71,11 +106,7 @@ def measure(
         if was_collecting:
             gc.enable()
     nothing = min(times[empty])
-    return {
-        name: Timing(min(taken) - nothing, statistics.median(taken) - nothing)
-        for name, taken in times.items()
-        if name != empty
-    }
+    return {name: timing(taken, nothing) for name, taken in times.items() if name != empty}
 
 
 def measure_imports(modules: list[str], rounds: int = 8) -> dict[str, Timing]:
@@ -95,7 +126,7 @@ def measure_imports(modules: list[str], rounds: int = 8) -> dict[str, Timing]:
             command = [sys.executable, "-c", code.format(module)]
             result = subprocess.run(command, capture_output=True, text=True, check=True)
             times[module].append(float(result.stdout))
-    return {module: Timing(min(taken), statistics.median(taken)) for module, taken in times.items()}
+    return {module: timing(taken) for module, taken in times.items()}
 
 
 def versions(*distributions: str) -> str:
@@ -106,6 +137,7 @@ def versions(*distributions: str) -> str:
             found.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
             found.append(f"{name} absent")
+    record("versions", found=found)
     return ", ".join(found)
 
 
@@ -125,6 +157,14 @@ def print_table(
         absent: peers that are not installed.
         budget: what torte may cost, in seconds; its line says whether it does.
     """
+    record(
+        "table",
+        title=title,
+        timings={name: each._asdict() for name, each in timings.items()},
+        reference=reference,
+        absent=list(absent),
+        budget=budget,
+    )
     print(f"\n{title}")  # noqa: T201
     print(f"  {'':36}{'fastest':>12}{'median':>12}{'ratio':>9}")  # noqa: T201
     for name, timing in timings.items():
@@ -137,3 +177,49 @@ def print_table(
         print(f"  {name:36}{cells}{verdict}")  # noqa: T201
     for name in absent:
         print(f"  {name:36}      absent")  # noqa: T201
+
+
+def print_curves(
+    title: str, size: str, unit: str, curves: Mapping[str, Mapping[float, float]]
+) -> None:
+    """Print how something grows with a size; the scorecard draws it, both axes logarithmic.
+
+    Args:
+        title: what was measured.
+        size: what the sizes count, such as "rows".
+        unit: of the values, such as "s".
+        curves: for each candidate its values by size.
+    """
+    record(
+        "curves",
+        title=title,
+        size=size,
+        unit=unit,
+        curves={name: [list(point) for point in curve.items()] for name, curve in curves.items()},
+    )
+    sizes = sorted({each for curve in curves.values() for each in curve})
+    print(f"\n{title} ({unit})")  # noqa: T201
+    print(f"  {size:36}" + "".join(f"{each:>12,}" for each in sizes))  # noqa: T201
+    for name, curve in curves.items():
+        cells = (f"{curve[each]:>12.4g}" if each in curve else f"{'':>12}" for each in sizes)
+        print(f"  {name:36}" + "".join(cells))  # noqa: T201
+
+
+def print_facts(title: str, columns: Sequence[str], rows: Mapping[str, Sequence[Any]]) -> None:
+    """Print a table of anything: accuracies, memory, counts.
+
+    Args:
+        title: what was measured.
+        columns: what the cells of a row are.
+        rows: the cells by candidate; numbers are shown with four significant digits.
+    """
+    shown = {name: [_shown(cell) for cell in cells] for name, cells in rows.items()}
+    record("facts", title=title, columns=list(columns), rows=shown)
+    print(f"\n{title}")  # noqa: T201
+    print(f"  {'':36}" + "".join(f"{column:>16}" for column in columns))  # noqa: T201
+    for name, cells in shown.items():
+        print(f"  {name:36}" + "".join(f"{cell:>16}" for cell in cells))  # noqa: T201
+
+
+def _shown(cell: Any) -> str:
+    return f"{cell:.4g}" if isinstance(cell, float) else str(cell)

@@ -59,6 +59,11 @@ from torte.learner.callbacks.mixing import (
     MixHandler,
     MixUp,
 )
+from torte.learner.callbacks.nonfinite import (
+    NonFinite,
+    NonFiniteCallback,
+    NonFiniteWarning,
+)
 from torte.learner.callbacks.precision import (
     AMPMode,
     ChannelsLast,
@@ -78,6 +83,10 @@ from torte.learner.callbacks.scheduling import (
 )
 from torte.learner.callbacks.show_graph import (
     ShowGraphCallback,
+)
+from torte.learner.callbacks.splitting import (
+    SplitBatchWarning,
+    SplitOnOutOfMemory,
 )
 from torte.learner.callbacks.statistics import (
     ActivationStats,
@@ -488,7 +497,10 @@ __all__ = [
     "ModelRecipeError",
     "ModelResetter",
     "ModelSummary",
+    "NonFinite",
+    "NonFiniteCallback",
     "NonFiniteCheckpointWarning",
+    "NonFiniteWarning",
     "NoneReduce",
     "NormType",
     "ParamScheduler",
@@ -539,6 +551,8 @@ __all__ = [
     "SimpleSelfAttention",
     "SkipToEpoch",
     "SpearmanCorrCoef",
+    "SplitBatchWarning",
+    "SplitOnOutOfMemory",
     "StateTypeError",
     "SuggestionMethod",
     "Swish",

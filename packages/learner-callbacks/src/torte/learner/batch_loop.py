@@ -160,6 +160,11 @@ class BatchLoop(CallbackSet):
         self.xb, self.yb = ready(xb, self._device), ready(yb, self._device)
 
     def _do_batch(self, fire: Callable[[str], None]) -> None:
+        if self._compute(fire):
+            self._update(fire)
+
+    def _compute(self, fire: Callable[[str], None]) -> bool:
+        """Predictions, loss and gradients; whether a step is to follow."""
         self.loss_grad = None
         self.predict_batch()
         fire("after_pred")
@@ -167,7 +172,7 @@ class BatchLoop(CallbackSet):
         fire("after_loss")
         self.predicted = True
         if not self.training or self.loss_grad is None:
-            return
+            return False
         # Written out rather than by `_section`: twice a batch, that call would be felt.
         try:
             fire("before_backward")
@@ -175,6 +180,10 @@ class BatchLoop(CallbackSet):
         except CancelBackwardException:
             fire("after_cancel_backward")
         fire("after_backward")
+        return True
+
+    def _update(self, fire: Callable[[str], None]) -> None:
+        """The step."""
         try:
             fire("before_step")
             self.step()

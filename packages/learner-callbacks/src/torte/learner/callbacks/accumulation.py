@@ -28,6 +28,8 @@ class GradientAccumulation(Callback):
     # Before mixed precision unscales (10) and clipping (11): they act on whole groups only.
     order = 6
     run_valid = False
+    weighs_samples = True
+    """It weights each loss by its number of samples, of a part of a batch as well."""
     state_attributes: ClassVar[tuple[str, ...]] = ("count",)
 
     def __init__(self, n_acc: int = 32) -> None:

@@ -38,6 +38,8 @@ class MixedLoss:
         self.loss_func = loss_func
         self.other: tuple[Any, ...] | None = None
         self.share: Tensor | None = None
+        self.rows: slice | None = None
+        """Which samples of the batch the predictions are for, if not all of them."""
 
     @property
     def reduction(self) -> str:
@@ -57,27 +59,28 @@ class MixedLoss:
         """Return the loss of predictions for targets `yb` mixed with the others."""
         if self.other is None or self.share is None:
             return self.loss_func(pred, *yb)
+        rows = slice(None) if self.rows is None else self.rows
+        share, other = self.share[rows], tuple(target[rows] for target in self.other)
         with NoneReduce(self.loss_func) as unreduced:
-            one, two = unreduced(pred, *yb), unreduced(pred, *self.other)
-        samples = len(self.share)
+            one, two = unreduced(pred, *yb), unreduced(pred, *other)
+        samples = len(share)
         # A flattened loss has several values a sample, in the order of the samples.
         one, two = one.reshape(samples, -1), two.reshape(samples, -1)
-        loss = torch.lerp(two, one, self.share.to(one.dtype)[:, None])
+        loss = torch.lerp(two, one, share.to(one.dtype)[:, None])
         if self.reduction == "mean":
-            counted = self._counted(yb[0], one.numel())
+            counted = self._counted(yb[0], other[0], share[:, None], one.numel())
             return loss.mean() if counted is None else loss.sum() / counted
         return reduce_loss(loss.reshape(-1), self.reduction)
 
-    def _counted(self, target: Tensor, elements: int) -> Tensor | None:
+    def _counted(
+        self, target: Tensor, other: Tensor, share: Tensor, elements: int
+    ) -> Tensor | None:
         """Count elements that a loss with ignored targets averages over; `None` if it has none."""
         ignored = getattr(getattr(self.loss_func, "func", self.loss_func), "ignore_index", None)
         if ignored is None or target.is_floating_point() or target.numel() != elements:
             return None
-        assert self.share is not None
-        assert self.other is not None
-        share = self.share[:, None]
         one = (target != ignored).reshape(len(share), -1).float()
-        two = (self.other[0] != ignored).reshape(len(share), -1).float()
+        two = (other != ignored).reshape(len(share), -1).float()
         return (share * one + (1 - share) * two).sum()
 
 
@@ -132,23 +135,24 @@ class MixHandler(Callback):
         assert self._mixed is not None
         self._mixed.share, self._mixed.other = share, others
 
+    def before_part(self, rows: slice) -> None:
+        """The loss is of these samples alone (see `SplitOnOutOfMemory`)."""
+        if self._mixed is not None:
+            self._mixed.rows = rows
+
     def _key(self) -> int:
         learn = self.learn
         seed = getattr(learn.dl, "seed", None)
         seed = seed if isinstance(seed, int) else fresh_seed()
         return mix(seed, learn.epoch, learn.iter, _SALT)
 
-    def after_loss(self) -> None:
-        """Let go of the batch."""
-        self._forget()
-
     def after_batch(self) -> None:
-        """Let go of a cancelled batch."""
+        """Let go of the batch."""
         self._forget()
 
     def _forget(self) -> None:
         if self._mixed is not None:
-            self._mixed.share = self._mixed.other = None
+            self._mixed.share = self._mixed.other = self._mixed.rows = None
 
     def after_train(self) -> None:
         """Give the learner its loss back."""

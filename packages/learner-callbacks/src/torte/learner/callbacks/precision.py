@@ -65,6 +65,10 @@ class MixedPrecision(Callback):
         self._autocast = torch.autocast(self._device_type, dtype=self._dtype)
         self._autocast.__enter__()
 
+    def before_part(self, rows: slice) -> None:
+        """Enter mixed precision for a part of the batch (see `SplitOnOutOfMemory`)."""
+        self.before_batch()
+
     def after_pred(self) -> None:
         """Hand predictions on in float32."""
         self.learn.pred = map_tensors(_to_float, self.learn.pred)

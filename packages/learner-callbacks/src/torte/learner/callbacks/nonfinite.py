@@ -1,0 +1,258 @@
+"""`NonFiniteCallback`: what to do about gradients that are not finite, and where they come from."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from torte.data._plan import plan_samples
+from torte.data.data_loaders import AnyLoader
+from torte.data.loader import DataLoader
+from torte.learner.callback import Callback
+from torte.learner.control import CancelFitException, CancelStepException
+from torte.learner.persistence import unwrapped
+from torte.learner.state import model_restored, rng_restored
+
+__all__ = ["NonFinite", "NonFiniteCallback", "NonFiniteWarning"]
+
+
+class NonFiniteWarning(UserWarning):
+    """A loss or gradients were not finite."""
+
+
+@dataclass(frozen=True)
+class NonFinite:
+    """A step whose gradients were not finite.
+
+    Attributes:
+        epoch: In which epoch.
+        batch: Which batch of it, counted from 0.
+        where: What was not finite first: the inputs, the output of a layer, the loss or a gradient.
+        items: The batch's items, as indices into the dataset; None for loaders that do not tell.
+    """
+
+    epoch: int
+    batch: int
+    where: str
+    items: list[int] | None
+
+    def __str__(self) -> str:
+        items = "" if self.items is None else f"; its items are {_short(self.items)}"
+        return f"epoch {self.epoch}, batch {self.batch}: {self.where} not finite{items}"
+
+
+class NonFiniteCallback(Callback):
+    """Stop, or skip the step, when gradients (or the loss) are not finite, and say why.
+
+    They are looked at before the step: one reduction over all gradients on the device. With
+    `action="skip"` the step is left out: weights and optimizer state stay exactly as they are. That
+    has a price on a GPU, which is waited for once a step. With `action="stop"` the fit ends; on a
+    GPU the flag is read when the next step is due, so that nothing waits, and the weights have then
+    taken one bad step (no checkpoint is written of them). On the CPU nothing comes late.
+
+    Where several processes train together, the gradients that they look at are those of all, so all
+    decide alike. Under float16's loss scaling, whose search for a scale makes gradients overflow
+    and skips such steps by itself, the loss is looked at instead.
+
+    The report names the first layer that makes something that is not finite out of what is: the
+    batch is put through the model once more, which changes nothing. Where the flag was read late,
+    it names the parameters whose gradients were bad. Dropout draws other numbers then.
+
+    Args:
+        action: "stop" or "skip".
+        limit: How many steps in a row may be skipped before the fit is stopped after all.
+
+    Attributes:
+        found: What was found, a `NonFinite` for each step.
+    """
+
+    # Between mixed precision, which unscales (10), and clipping (11).
+    order = 10
+    run_after = "MixedPrecision"
+    run_before = "GradientClip"
+    run_valid = False
+    state_attributes: ClassVar[tuple[str, ...]] = ("in_a_row",)
+
+    def __init__(self, action: Literal["stop", "skip"] = "stop", limit: int = 10) -> None:
+        super().__init__()
+        if action not in ("stop", "skip"):
+            raise ValueError(f"action must be 'stop' or 'skip', got {action!r}")
+        self.action = action
+        self.limit = limit
+        self.in_a_row = 0
+        self.found: list[NonFinite] = []
+        self._batches: list[tuple[int, int | None, Any, Tensor]] = []
+        self._earlier: tuple[Tensor, list[Any]] | None = None
+
+    def before_fit(self) -> None:
+        """Begin to watch."""
+        self.found, self.in_a_row = [], 0
+        self._batches, self._earlier = [], None
+
+    def after_loss(self) -> None:
+        """Keep the batch until its step is due."""
+        learn: Any = self.learn
+        if learn.loss is not None:
+            entry = (learn.iter, _position(learn.dl), (learn.xb, learn.yb), learn.loss)
+            self._batches.append(entry)
+
+    def before_step(self) -> None:
+        """Look at the gradients."""
+        batches, self._batches = self._batches, []
+        flags = self._flags(batches)
+        if flags is None:
+            return
+        if self.action == "stop" and flags.is_cuda:
+            earlier, self._earlier = self._earlier, (flags, [(*b[:2], None, b[3]) for b in batches])
+            if earlier is None or not self._is_bad(earlier[0]):
+                return
+            flags, batches = earlier
+        elif not self._is_bad(flags):
+            self.in_a_row = 0
+            return
+        self._report(flags, batches)
+
+    def after_train(self) -> None:
+        """Look at the last step."""
+        earlier, self._earlier = self._earlier, None
+        if earlier is not None and self._is_bad(earlier[0]):
+            self._report(*earlier)
+
+    def _scales(self) -> bool:
+        precision = vars(self.learn).get("mixed_precision")
+        return getattr(precision, "scaler", None) is not None
+
+    def _flags(self, batches: list[Any]) -> Tensor | None:
+        """Whether each gradient (or each loss) is bad, on the device."""
+        if self._scales():
+            losses = [entry[3].reshape(-1).float().sum() for entry in batches]
+            return ~torch.isfinite(torch.stack(losses)) if losses else None
+        grads = [_local(p.grad) for p in self.learn.model.parameters() if p.grad is not None]
+        if not grads:
+            return None
+        largest = torch._foreach_norm(grads, math.inf)
+        device = grads[0].device
+        return ~torch.isfinite(torch.stack([one.to(device, torch.float32) for one in largest]))
+
+    def _is_bad(self, flags: Tensor) -> bool:
+        bad, world = flags.any(), self.learn.world
+        if world.size > 1 and (self._scales() or not world.holds_all):
+            return world.any(bad)
+        return bool(bad)
+
+    def _report(self, flags: Tensor, batches: list[Any]) -> None:
+        learn: Any = self.learn
+        at, place, parts, loss = next(
+            (entry for entry in batches if not bool(torch.isfinite(entry[3]).all())), batches[-1]
+        )
+        where = None
+        if parts is not None and learn.world.size == 1:
+            where = first_bad_layer(learn, parts[0])
+        if where is None:
+            where = self._gradient(flags) if bool(torch.isfinite(loss).all()) else "the loss is"
+        found = NonFinite(learn.epoch, at, where, _items(learn, place))
+        self.found.append(found)
+        self.in_a_row += 1
+        stops = self.action == "stop" or self.in_a_row > self.limit
+        what = "the fit is stopped" if stops else "the step is skipped"
+        warnings.warn(f"{found} ({what})", NonFiniteWarning, stacklevel=2)
+        raise CancelFitException if stops else CancelStepException
+
+    def _gradient(self, flags: Tensor) -> str:
+        """The first bad gradient on the way back from the loss."""
+        named = unwrapped(self.learn.model).named_parameters()
+        names = [name for name, parameter in named if parameter.grad is not None]
+        bad = [name for name, flag in zip(names, flags.tolist(), strict=False) if flag]
+        return f"the gradient of {bad[-1]!r} is" if bad and not self._scales() else "a gradient is"
+
+    def clean_up(self) -> None:
+        """Let go of the batches."""
+        self._batches, self._earlier = [], None
+
+
+def first_bad_layer(learn: Any, xb: tuple[Any, ...]) -> str | None:
+    """Name the first layer of a Learner's model whose output for a batch is not finite.
+
+    Args:
+        learn: The Learner, which is left as it is.
+        xb: The batch's inputs.
+
+    Returns:
+        Words that name it (or the inputs); None if all outputs are finite.
+    """
+    if not all(map(_is_finite, _tensors(xb))):
+        return "the inputs are"
+    found: list[str] = []
+    before = learn.xb, learn.output, learn.pred, learn.loss_grad
+    hooks = []
+    model = unwrapped(learn.model)
+    for name, module in model.named_modules():
+        if next(module.children(), None) is None:
+            hooks.append(module.register_forward_hook(_watcher(name, found)))
+    try:
+        with model_restored(learn.model), rng_restored(), torch.no_grad():
+            learn.xb = xb
+            learn.predict_batch()
+            if not found and not all(map(_is_finite, _tensors(learn.pred))):
+                found.append("the model's output is")
+    finally:
+        learn.xb, learn.output, learn.pred, learn.loss_grad = before
+        for hook in hooks:
+            hook.remove()
+    return found[0] if found else None
+
+
+def _watcher(name: str, found: list[str]) -> Any:
+    def watch(module: nn.Module, inputs: Any, output: Any) -> None:
+        if not found and not all(map(_is_finite, _tensors(output))):
+            found.append(f"the output of {name!r} ({type(module).__name__}) is")
+
+    return watch
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [t for item in value for t in _tensors(item)] if isinstance(value, list | tuple) else []
+
+
+def _local(grad: Tensor) -> Tensor:
+    return grad.to_local() if hasattr(grad, "to_local") else grad  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _inner(dl: Any) -> Any:
+    return dl.loader if type(dl) is AnyLoader else dl
+
+
+def _position(dl: Any) -> int | None:
+    """Which batch of its pass a loader of torte's has just given."""
+    loader = _inner(dl)
+    return loader.state_dict()["position"] - 1 if isinstance(loader, DataLoader) else None
+
+
+def _items(learn: Any, place: int | None) -> list[int] | None:
+    """The indices of the items of a batch, by the plan of its pass."""
+    loader = _inner(learn.dl)
+    if place is None or not isinstance(loader, DataLoader) or not loader.planned:
+        return None
+    size = loader.bs or 1
+    samples = plan_samples(loader, loader.state_dict()["epoch"])
+    if not hasattr(samples, "__len__"):
+        return None
+    chosen = samples[place * size : (place + 1) * size]
+    return [int(sample) for sample in chosen] if hasattr(chosen, "tolist") else list(chosen)
+
+
+def _short(items: list[int]) -> str:
+    return str(items) if len(items) <= 64 else f"{str(items[:64])[:-1]}, … {len(items)} in all]"

@@ -553,6 +553,25 @@ def test_bleu_clips_repeated_words_and_is_zero_without_matches():
     assert metric.corrects == [1, 0, 0, 0]
 
 
+@pytest.mark.parametrize("matches", [1, 2, 3, 4, 9])
+def test_bleu_equals_sacrebleu_without_smoothing_at_few_matches(matches):
+    sacrebleu = pytest.importorskip("sacrebleu")
+    targ = [list(range(9)), list(range(20, 26))]
+    pred = [[*range(matches), *range(30, 39 - matches)], [20, 21, 40, 41, 42, 43]]
+    metric = M.CorpusBLEUMetric(vocab_sz=50)
+    for words, targets in zip(pred, targ, strict=True):
+        scores = F.one_hot(torch.tensor([words]), 50).float()
+        metric.accumulate(SimpleNamespace(pred=scores, y=torch.tensor([targets])))
+
+    def joined(rows):
+        return [" ".join(map(str, row)) for row in rows]
+
+    expected = sacrebleu.corpus_bleu(
+        joined(pred), [joined(targ)], tokenize="none", smooth_method="none", force=True
+    )
+    assert metric.value == pytest.approx(expected.score / 100, abs=1e-12)
+
+
 def test_bleu_equals_torchmetrics_over_a_corpus():
     text = pytest.importorskip("torchmetrics.text")
     targ = torch.randint(6, (30, 9))

@@ -196,8 +196,6 @@ def test_a_language_model_begins_with_weights_from_files(trained, language, tmp_
 
 
 def test_weights_that_are_not_there_or_not_right_are_named(language, tmp_path) -> None:
-    with pytest.raises(ValueError, match="needs pretrained_fnames"):
-        language_model_learner(language, AWD_LSTM, config=SMALL, pretrained=True)
     learn = language_model_learner(language, AWD_LSTM, config=SMALL, pretrained=False)
     with pytest.raises(FileNotFoundError, match=r"nothing.*\.safetensors or \.pth"):
         learn.load_pretrained(tmp_path / "nothing", tmp_path / "words")

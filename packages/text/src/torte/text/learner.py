@@ -14,7 +14,13 @@ from torte.dispatch import delegates, serializable
 from torte.learner import CrossEntropyLossFlat, Learner, rnn_cbs
 from torte.learner.callback_set import as_callbacks
 from torte.text.models.building import architecture, get_language_model, get_text_classifier
-from torte.text.pretrained import read_weights, read_words
+from torte.text.pretrained import (
+    LanguageWeights,
+    exported_weights,
+    published_weights,
+    read_weights,
+    read_words,
+)
 from torte.text.rules import PAD, UNK
 
 __all__ = [
@@ -147,14 +153,34 @@ class TextLearner(Learner):
             FileNotFoundError: One of the files is missing.
             RuntimeError: The weights are another architecture's.
         """
-        weights = match_embeds(read_weights(wgts_fname), read_words(vocab_fname), self._vocab())
-        model = self.model if model is None else model
-        missing = model.load_state_dict(weights, strict=False)
-        tied = {"0.encoder_dp.emb.weight", "1.decoder.weight"}
+        known = LanguageWeights(
+            read_weights(wgts_fname), read_words(vocab_fname), None, str(wgts_fname)
+        )
+        return self.take_weights(known, self.model if model is None else model)
+
+    def take_weights(self, known: LanguageWeights, model: nn.Module) -> "TextLearner":
+        """Give a model what a language model has learned, and freeze all but the head.
+
+        Args:
+            known: Weights and words.
+            model: The learner's model, or an encoder, which takes the encoder's weights alone.
+
+        Raises:
+            RuntimeError: The weights are another architecture's, or of other sizes.
+        """
+        weights = match_embeds(known.weights, known.words, self._vocab())
+        if "encoder.weight" in model.state_dict():
+            weights = {n.removeprefix("0."): v for n, v in weights.items() if n.startswith("0.")}
+        try:
+            missing = model.load_state_dict(weights, strict=False)
+        except RuntimeError as error:
+            error.add_note(f"{known.source} was trained with other sizes: give the same config")
+            raise
+        tied = {"0.encoder_dp.emb.weight", "encoder_dp.emb.weight", "1.decoder.weight"}
         lacking = set(missing.missing_keys) - tied
         if lacking or set(missing.unexpected_keys) - tied:
             raise RuntimeError(
-                f"{wgts_fname} has other weights than the model: it lacks {sorted(lacking)}, "
+                f"{known.source} has other weights than the model: it lacks {sorted(lacking)}, "
                 f"and has {sorted(missing.unexpected_keys)} besides"
             )
         self.freeze()
@@ -253,6 +279,15 @@ def _chosen(
     return int(torch.multinomial(chances, 1, generator=generator))
 
 
+def _found_weights(
+    pretrained: bool | str | Path, arch: str, backwards: bool
+) -> LanguageWeights | None:
+    """Return what a model shall begin with, if anything."""
+    if pretrained is True:
+        return published_weights(arch, backwards)
+    return None if pretrained is False else exported_weights(pretrained)
+
+
 def _words(dls: Any) -> list[str]:
     """Return the words of the texts; a classifier's vocabularies are words and classes."""
     vocab = dls.vocab
@@ -269,7 +304,7 @@ def language_model_learner(
     alpha: float = 2.0,
     beta: float = 1.0,
     backwards: bool = False,
-    pretrained: bool = False,
+    pretrained: bool | str | Path = False,
     pretrained_fnames: Sequence[str | Path] | None = None,
     **kwargs: Any,
 ) -> LMLearner:
@@ -277,27 +312,28 @@ def language_model_learner(
 
     Args:
         dls: Loaders for a language model.
-        arch: The encoder, by class or name: `AWD_LSTM`.
+        arch: The encoder, by class or name: `AWD_LSTM`, `AWD_QRNN`.
         config: Entries that differ from the encoder's defaults.
         drop_mult: By which all dropouts are multiplied.
         alpha: Weight of the penalty on activations.
         beta: Weight of the penalty on their changes from step to step.
         backwards: Whether `dls` turn texts round; it matters to the choice of weights alone.
-        pretrained: Whether to begin with the weights in `pretrained_fnames`, which torte does not
-            download. Without them a model begins at random, unlike fastai's.
-        pretrained_fnames: Names in the models' folder (or paths) of weights and of their words;
-            see `TextLearner.load_pretrained`. Enough by themselves.
+        pretrained: What to begin with: True for the weights published for ULMFiT, trained on
+            WikiText-103 (forward or, with `backwards`, from the end), which are downloaded; or the
+            file of a language model that `export` wrote, whose `config` is taken where none is
+            given. By default weights are random, unlike fastai's.
+        pretrained_fnames: Names in the models' folder (or paths) of weights and of their words
+            instead; see `TextLearner.load_pretrained`. Enough by themselves.
         **kwargs: For `Learner`.
 
     Raises:
-        ValueError: `pretrained` without `pretrained_fnames`.
+        OfflineError: The published weights cannot be downloaded; a note says what to do.
+        RuntimeError: The weights are another architecture's, or of other sizes.
     """
-    if pretrained and pretrained_fnames is None:
-        raise ValueError(
-            "pretrained=True needs pretrained_fnames=(weights, words): "
-            "torte comes without weights of language models"
-        )
     name = arch if isinstance(arch, str) else arch.__name__
+    known = _found_weights(False if pretrained_fnames else pretrained, name, backwards)
+    if config is None and known is not None:
+        config = known.config
     model = get_language_model(name, len(_words(dls)), dict(config or {}), drop_mult)
     kwargs.setdefault("splitter", _parameters_by(architecture(arch).lm_split))
     kwargs.setdefault("loss_func", CrossEntropyLossFlat())
@@ -305,6 +341,8 @@ def language_model_learner(
     if pretrained_fnames is not None:
         weights, words = (learn.path / learn.model_dir / name for name in pretrained_fnames)
         learn.load_pretrained(weights, words)
+    elif known is not None:
+        learn.take_weights(known, learn.model)
     return learn
 
 
@@ -323,14 +361,14 @@ def text_classifier_learner(
     alpha: float = 2.0,
     beta: float = 1.0,
     backwards: bool = False,
-    pretrained: bool = False,
+    pretrained: bool | str | Path = False,
     **kwargs: Any,
 ) -> TextLearner:
     """Make a learner of a classifier of documents.
 
     Args:
         dls: Loaders of texts and labels.
-        arch: The encoder, by class or name: `AWD_LSTM`.
+        arch: The encoder, by class or name: `AWD_LSTM`, `AWD_QRNN`.
         seq_len: Steps in a chunk.
         config: Entries that differ from the encoder's defaults.
         drop_mult: By which all dropouts are multiplied.
@@ -342,18 +380,18 @@ def text_classifier_learner(
         alpha: Weight of the penalty on activations.
         beta: Weight of the penalty on their changes from step to step.
         backwards: Whether `dls` turn texts round; it matters to the choice of weights alone.
-        pretrained: Not to be had: torte comes without weights of language models.
+        pretrained: What its encoder begins with; see `language_model_learner`. The weights of a
+            language model that was tuned to the documents come by `load_encoder`.
         **kwargs: For `Learner`.
 
     Raises:
-        ValueError: `pretrained` is asked for.
+        OfflineError: The published weights cannot be downloaded; a note says what to do.
+        RuntimeError: The weights are another architecture's, or of other sizes.
     """
-    if pretrained:
-        raise ValueError(
-            "pretrained=True: torte comes without weights of language models; train one with "
-            "language_model_learner, save_encoder, and load_encoder into the classifier"
-        )
     name = arch if isinstance(arch, str) else arch.__name__
+    known = _found_weights(pretrained, name, backwards)
+    if config is None and known is not None and known.config is not None:
+        config = {k: v for k, v in known.config.items() if k not in ("tie_weights", "out_bias")}
     words = _words(dls)
     model = get_text_classifier(
         name,
@@ -369,7 +407,10 @@ def text_classifier_learner(
         y_range=y_range,
     )
     kwargs.setdefault("splitter", _parameters_by(architecture(arch).clas_split))
-    return TextLearner(dls, model, alpha=alpha, beta=beta, **kwargs)
+    learn = TextLearner(dls, model, alpha=alpha, beta=beta, **kwargs)
+    if known is not None:
+        learn.take_weights(known, learn._encoder())
+    return learn
 
 
 def _parameters_by(split: Any) -> Any:

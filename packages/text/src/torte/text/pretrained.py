@@ -5,12 +5,17 @@ import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
 
-__all__ = ["read_weights", "read_words"]
+from torte.data import URLs, untar_data
+from torte.data.transfers import DownloadError
+
+__all__ = ["LanguageWeights", "exported_weights", "published_weights", "read_weights", "read_words"]
+
+_PUBLISHED = {("AWD_LSTM", False): URLs.WT103_FWD, ("AWD_LSTM", True): URLs.WT103_BWD}
 
 _WRAPPED = re.compile(r"(\.rnns\.\d+\.)module\.")
 
@@ -79,3 +84,89 @@ def _renamed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     renamed = {_WRAPPED.sub(r"\1", name): value for name, value in weights.items()}
     raw = {name.removesuffix("_raw"): v for name, v in renamed.items() if name.endswith("_raw")}
     return {name: v for name, v in renamed.items() if not name.endswith("_raw")} | raw
+
+
+class LanguageWeights(NamedTuple):
+    """What a language model has learned.
+
+    Attributes:
+        weights: Its state.
+        words: Its vocabulary.
+        config: The entries of its configuration that are not the architecture's defaults, where
+            they are known.
+        source: Where it comes from, for messages.
+    """
+
+    weights: Mapping[str, Tensor]
+    words: list[str]
+    config: Mapping[str, Any] | None
+    source: str
+
+
+def published_weights(arch: str, backwards: bool = False) -> LanguageWeights:
+    """Fetch the language model that ULMFiT's authors trained on WikiText-103.
+
+    The archive (`URLs.WT103_FWD`, `URLs.WT103_BWD`) holds a PyTorch file and a pickle; neither is
+    executed: tensors are read by `torch.load(weights_only=True)`, words by an unpickler that knows
+    nothing but lists and strings.
+
+    Args:
+        arch: Name of the architecture.
+        backwards: Whether to fetch the model that reads from the end.
+
+    Raises:
+        KeyError: None was published for this architecture.
+        OfflineError: There is no network; a note says what to do.
+        ValueError: The archive does not hold one of each file, or the pickle holds something else
+            than words.
+    """
+    url = _PUBLISHED.get((arch, backwards))
+    if url is None:
+        raise KeyError(
+            f"there are no published weights for {arch}: give pretrained=path with a language "
+            "model that torte exported, or pretrained=False"
+        )
+    try:
+        folder = untar_data(url, c_key="model")
+    except DownloadError as error:
+        error.add_note(
+            "Without a network begin with a model of your own: train one with "
+            "language_model_learner, learn.export it, and give pretrained=path of that file."
+        )
+        raise
+    return LanguageWeights(
+        read_weights(_only(folder, "*.pth")), read_words(_only(folder, "*.pkl")), None, url
+    )
+
+
+def _only(folder: Path, pattern: str) -> Path:
+    """Return the one file of this kind in a folder."""
+    found = sorted(folder.rglob(pattern))
+    if len(found) != 1:
+        names = [file.name for file in found]
+        raise ValueError(f"one {pattern} was expected in {folder}, there are {names}")
+    return found[0]
+
+
+def exported_weights(path: str | Path) -> LanguageWeights:
+    """Read the weights and words of a language model from a file that `Learner.export` wrote.
+
+    Args:
+        path: The file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It holds no language model with words.
+    """
+    from torte.learner import load_learner, model_recipe
+
+    learn = load_learner(path)
+    recipe = model_recipe(learn.model)
+    vocab = getattr(learn.dls, "vocab", None)
+    if not recipe["name"].endswith(".get_language_model") or not vocab:
+        raise ValueError(
+            f"{path} holds a {type(learn.model).__name__} by {recipe['name']}, no language model "
+            "of torte: give a file that language_model_learner(...).export wrote"
+        )
+    config = recipe["config"]["config"]
+    return LanguageWeights(learn.model.state_dict(), list(vocab), config, str(path))

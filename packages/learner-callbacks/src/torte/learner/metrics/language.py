@@ -44,7 +44,8 @@ class CorpusBLEUMetric(Metric):
 
     Papineni et al. 2002: `exp(min(0, 1 - r / c)) * (p_1 p_2 p_3 p_4)^(1/4)`, where `r` and `c` are
     the lengths of all references and predictions and `p_n` the clipped precision of n-grams over
-    the corpus.
+    the corpus. Nothing is smoothed: without a match of four words in the corpus it is 0, as
+    sacrebleu's with `smooth_method="none"`.
 
     Args:
         vocab_sz: Number of words; kept for the sake of a known signature, counting needs none.

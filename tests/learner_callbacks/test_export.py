@@ -1,4 +1,3 @@
-import json
 import random
 import subprocess
 import sys
@@ -6,9 +5,8 @@ from itertools import pairwise
 
 import pytest
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from support.learners import line_learner
+from safetensors import SafetensorError
+from support.files import altered
 from torch import nn
 from torte.data import Categorize, CategoryBlock, DataBlock, Datasets, TransformBlock
 from torte.dispatch import DispatchError, Transform, UnknownNameError, serializable
@@ -152,13 +150,6 @@ def test_labellers_do_not_hinder(tmp_path):
 # -- what cannot be exported --------------------------------------------------------------------
 
 
-def test_a_model_without_builder_is_refused_with_the_remedy(tmp_path):
-    learn = word_learner(tmp_path, nn.Linear(4, 2))
-    with pytest.raises(ExportError, match=r"Linear was not made by a registered .*@model_builder"):
-        learn.export()
-    assert not (tmp_path / "export.safetensors").exists()
-
-
 def test_arguments_that_are_no_json_are_named(tmp_path):
     model = WordNet(2, 5, act=nn.ReLU())
     assert model(torch.ones(1, 4)).shape == (1, 2)
@@ -251,17 +242,6 @@ def test_unknown_and_wrong_recipes():
 CLEAN = (FileFormatError, ModelRecipeError, DispatchError, SafetensorError, FileNotFoundError)
 
 
-def altered(path, change):
-    """A copy of an exported file with its JSON changed."""
-    with safe_open(path, "pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        document = json.loads(file.metadata()["torte"])
-    change(document["content"], tensors)
-    other = path.with_name("altered.safetensors")
-    save_file(tensors, other, metadata={"torte": json.dumps(document)})
-    return other
-
-
 def set_in(content, *keys, value):
     for key in keys[:-1]:
         content = content[key]
@@ -328,8 +308,3 @@ def test_a_thousand_damaged_files_raise_cleanly_or_predict(tmp_path, monkeypatch
 
 def _forbidden(*args, **kwargs):
     raise AssertionError(f"a loaded file made this called: {args}")
-
-
-def test_the_test_helper_has_no_builder():
-    with pytest.raises(ExportError, match="Linear was not made by a registered builder"):
-        line_learner().export()

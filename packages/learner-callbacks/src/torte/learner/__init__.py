@@ -20,6 +20,9 @@ from torte.learner.callback_set import (
 from torte.learner.callbacks.accumulation import (
     GradientAccumulation,
 )
+from torte.learner.callbacks.activation_checkpoints import (
+    ActivationCheckpoints,
+)
 from torte.learner.callbacks.averaging import (
     EMA,
 )
@@ -110,6 +113,9 @@ from torte.learner.checkpoints import (
     CheckpointExit,
     CheckpointStore,
     DamagedCheckpointWarning,
+)
+from torte.learner.compilation import (
+    is_compiled,
 )
 from torte.learner.control import (
     CancelBackwardException,
@@ -343,6 +349,16 @@ from torte.learner.persistence import (
     load_model,
     save_model,
 )
+from torte.learner.programs.operators import (
+    UnknownOperatorError,
+)
+from torte.learner.programs.program import (
+    Program,
+)
+from torte.learner.programs.tracing import (
+    TraceError,
+    trace,
+)
 from torte.learner.recorder import (
     Recorder,
     format_time,
@@ -367,6 +383,9 @@ from torte.learner.search import (
     LRFinder,
     LRSearch,
 )
+from torte.learner.serving import (
+    serving_notes,
+)
 from torte.learner.suggestions import (
     SuggestionMethod,
     minimum,
@@ -384,6 +403,7 @@ __all__ = [
     "APScoreBinary",
     "APScoreMulti",
     "AccumMetric",
+    "ActivationCheckpoints",
     "ActivationStats",
     "ActivationType",
     "AdaptiveAvgPool",
@@ -515,6 +535,7 @@ __all__ = [
     "Precision",
     "PrecisionMulti",
     "ProdLayer",
+    "Program",
     "ProgressCallback",
     "R2Score",
     "RNNCallback",
@@ -561,8 +582,10 @@ __all__ = [
     "TerminateOnNaNCallback",
     "TimeDistributed",
     "TorchMetric",
+    "TraceError",
     "TrackerCallback",
     "TrainEvalCallback",
+    "UnknownOperatorError",
     "ValueMetric",
     "View",
     "WandbCallback",
@@ -601,6 +624,7 @@ __all__ = [
     "in_channels",
     "init_default",
     "init_linear",
+    "is_compiled",
     "is_whole",
     "kaiming_leaky",
     "layer_info",
@@ -638,6 +662,7 @@ __all__ = [
     "sched_lin",
     "sched_no",
     "sequential",
+    "serving_notes",
     "set_bn_eval",
     "sigmoid",
     "sigmoid_",
@@ -649,6 +674,7 @@ __all__ = [
     "swish",
     "top_k_accuracy",
     "total_params",
+    "trace",
     "trace_model",
     "trainable_params",
     "trunc_normal_",

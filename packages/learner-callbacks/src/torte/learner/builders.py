@@ -12,7 +12,14 @@ from torch import nn
 
 from torte.dispatch import UnknownNameError
 
-__all__ = ["ModelRecipeError", "build_model", "keep_recipe", "model_builder", "model_recipe"]
+__all__ = [
+    "ModelRecipeError",
+    "build_model",
+    "has_recipe",
+    "keep_recipe",
+    "model_builder",
+    "model_recipe",
+]
 
 _BUILDERS: dict[str, Callable[..., nn.Module]] = {}
 _RECIPE = "_model_recipe"
@@ -101,6 +108,11 @@ def keep_recipe(model: nn.Module, builder: str, **arguments: Any) -> None:
         **arguments: What the builder would be given.
     """
     object.__setattr__(model, _RECIPE, (builder, arguments))
+
+
+def has_recipe(model: nn.Module) -> bool:
+    """Whether a registered builder made a model."""
+    return getattr(model, _RECIPE, None) is not None
 
 
 def model_recipe(model: nn.Module) -> dict[str, Any]:

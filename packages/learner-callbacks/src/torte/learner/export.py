@@ -1,8 +1,9 @@
 """The file that ships: model, transforms and decodes in one safetensors file.
 
-Its metadata is JSON: the model as the name and arguments of a registered builder, the transform
-pipelines by the registry with their vocabularies, the loss with its activation and decodes. Nothing
-in it is code, and loading calls nothing that is not registered.
+Its metadata is JSON: the model as the name and arguments of a registered builder, or as a program
+(see `torte.learner.programs`), the transform pipelines by the registry with their vocabularies, the
+loss with its activation and decodes. Nothing in it is code, and loading calls nothing that is not
+registered.
 """
 
 import warnings
@@ -21,10 +22,20 @@ from torte.dispatch import (
     registered_name,
     undescribable,
 )
-from torte.learner.builders import ModelRecipeError, build_model, model_builder, model_recipe
+from torte.learner.builders import (
+    ModelRecipeError,
+    build_model,
+    has_recipe,
+    model_builder,
+    model_recipe,
+)
+from torte.learner.example_batch import example_arguments
 from torte.learner.learner import Learner
 from torte.learner.packing import FileFormatError, read_file, write_file
 from torte.learner.persistence import model_state, restore_model, unwrapped, whole_state
+from torte.learner.programs.operators import UnknownOperatorError
+from torte.learner.programs.program import Program, program_description
+from torte.learner.programs.tracing import TraceError, trace
 from torte.learner.state import rng_restored
 
 __all__ = ["ExportError", "export_learner", "load_learner", "model_builder"]
@@ -39,6 +50,9 @@ class ExportError(ValueError):
 def export_learner(learn: Learner, fname: "str | Path" = "export.safetensors") -> Path:
     """Write a Learner, without its data and optimizer, for `load_learner`.
 
+    A model that a registered builder made is written as the builder's name and arguments. Any other
+    is written as a program: it predicts as the model does in evaluation mode, on inputs of the size
+    of a batch of the learner's loaders, and cannot be trained.
     Metrics and callbacks are not part of the file.
 
     Args:
@@ -53,11 +67,7 @@ def export_learner(learn: Learner, fname: "str | Path" = "export.safetensors") -
             which and what to do. Nothing is written then.
     """
     model = unwrapped(learn.model)
-    try:
-        recipe = model_recipe(model)
-        _check_recipe(model, recipe)
-    except ModelRecipeError as error:
-        raise ExportError(f"the model cannot be exported: {error}") from error
+    recipe, weights = _described_model(learn, model)
     _warn_of_callbacks(learn)
     try:
         with learn.looking():
@@ -66,7 +76,7 @@ def export_learner(learn: Learner, fname: "str | Path" = "export.safetensors") -
         raise ExportError(f"the data's transforms cannot be exported: {error}") from error
     content = {
         "model": recipe,
-        "weights": whole_state(model_state(model), keep=learn.world.is_first),
+        "weights": whole_state(weights, keep=learn.world.is_first),
         "dtype": str(_dtype(model)).removeprefix("torch."),
         "loaders": loaders,
         "loss": _described_loss(learn.loss_func),
@@ -75,6 +85,28 @@ def export_learner(learn: Learner, fname: "str | Path" = "export.safetensors") -
     path = Path(learn.path) / fname
     learn.world.first_does(lambda: write_file(path, EXPORT, content))
     return path
+
+
+def _described_model(learn: Learner, model: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The model by its builder or else as a program, with its tensors."""
+    if isinstance(model, Program):
+        return {"program": program_description(model)}, model_state(model)
+    if has_recipe(model):
+        try:
+            recipe = model_recipe(model)
+            _check_recipe(model, recipe)
+        except ModelRecipeError as error:
+            raise ExportError(f"the model cannot be exported: {error}") from error
+        return recipe, model_state(model)
+    try:
+        program = trace(model, *example_arguments(learn))
+    except TraceError as error:
+        raise ExportError(
+            f"the model cannot be exported: {type(model).__name__} was not made by a registered "
+            f"builder, and as a program neither: {error}. Decorate its class, or the function that "
+            "makes it, with @model_builder, and make the model anew"
+        ) from error
+    return {"program": program_description(program)}, model_state(program)
 
 
 def _check_recipe(model: nn.Module, recipe: dict[str, Any]) -> None:
@@ -158,6 +190,7 @@ def load_learner(fname: "str | Path", cpu: bool = True) -> Learner:
         FileFormatError: If it is not such a file, or damaged.
         ModelRecipeError: If the model's builder does not take the arguments in it.
         UnknownNameError: If it names something that is not registered.
+        UnknownOperatorError: If its program names an operation that programs may not use.
     """
     content = read_file(Path(fname), EXPORT)
     expected = {"model", "weights", "dtype", "loaders", "loss", "class"}
@@ -168,7 +201,7 @@ def load_learner(fname: "str | Path", cpu: bool = True) -> Learner:
         loss = None if content["loss"] is None else rebuild(content["loss"])
         made = _learner_class(content["class"])
         learn = made(dls, model, loss_func=loss, path=Path(fname).parent)
-    except (FileFormatError, ModelRecipeError, UnknownNameError):
+    except (FileFormatError, ModelRecipeError, UnknownNameError, UnknownOperatorError):
         raise
     except Exception as error:
         # Whatever a builder or transform makes of forged arguments, the fault is the file's.
@@ -180,6 +213,8 @@ def load_learner(fname: "str | Path", cpu: bool = True) -> Learner:
 
 def _loaded_model(content: dict[str, Any]) -> nn.Module:
     weights, recipe = content["weights"], content["model"]
+    if isinstance(recipe, dict) and recipe.keys() == {"program"}:
+        return _loaded_program(recipe["program"], weights)
     dtype = getattr(torch, str(content["dtype"]), None)
     if not isinstance(weights, dict) or not isinstance(dtype, torch.dtype):
         raise FileFormatError("the file's weights are damaged")
@@ -195,3 +230,11 @@ def _loaded_model(content: dict[str, Any]) -> nn.Module:
         model.to(dtype)
     restore_model(model, weights)
     return model
+
+
+def _loaded_program(description: Any, weights: Any) -> Program:
+    if not isinstance(weights, dict) or not all(
+        isinstance(value, torch.Tensor) for value in weights.values()
+    ):
+        raise FileFormatError("the file's weights are damaged")
+    return Program(description, weights)

@@ -135,7 +135,7 @@ class MixHandler(Callback):
         assert self._mixed is not None
         self._mixed.share, self._mixed.other = share, others
 
-    def before_part(self, rows: slice) -> None:
+    def enter_part(self, rows: slice) -> None:
         """The loss is of these samples alone (see `SplitOnOutOfMemory`)."""
         if self._mixed is not None:
             self._mixed.rows = rows

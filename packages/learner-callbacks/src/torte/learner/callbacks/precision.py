@@ -65,7 +65,7 @@ class MixedPrecision(Callback):
         self._autocast = torch.autocast(self._device_type, dtype=self._dtype)
         self._autocast.__enter__()
 
-    def before_part(self, rows: slice) -> None:
+    def enter_part(self, rows: slice) -> None:
         """Enter mixed precision for a part of the batch (see `SplitOnOutOfMemory`)."""
         self.before_batch()
 

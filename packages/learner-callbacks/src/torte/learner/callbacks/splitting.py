@@ -37,7 +37,7 @@ class SplitOnOutOfMemory(Callback):
     would have to split together: there the error is raised.
 
     A callback that sets up something for a forward pass in `before_batch` may write
-    `before_part(rows)`, called before each part with its samples as a slice.
+    `enter_part(rows)`, called before each part with its samples as a slice.
 
     Args:
         smallest: Raise the error rather than compute parts of fewer samples.
@@ -143,9 +143,9 @@ class SplitOnOutOfMemory(Callback):
             share = 1.0 if sums_up else (rows.stop - rows.start) / size
             learn.xb, learn.yb = _rows_of(xb, rows, size), _rows_of(yb, rows, size)
             for callback in learn.cbs:
-                before_part = getattr(type(callback), "before_part", None)
-                if before_part is not None and callback.run:
-                    before_part(callback, rows)
+                enter_part = getattr(type(callback), "enter_part", None)
+                if enter_part is not None and callback.run:
+                    enter_part(callback, rows)
             steps = self._one_part(fire, 1.0 if weighs else share)
             preds.append(_detached(learn.pred))
             if learn.loss is not None:

@@ -12,7 +12,7 @@ from support.pictures import Scene, draw_scenes
 from torte.data import DataBlock, IndexSplitter, PILImageBW, TensorBBox, TensorMask, TensorPoint
 from torte.data.tensors import TensorImage, TensorImageBW, TensorMultiCategory, plain
 from torte.dispatch import describe, rebuild
-from torte.vision.annotations import AnnotationError, bb_pad, clip_remove_empty, get_annotations
+from torte.vision.annotations import AnnotationFileError, bb_pad, clip_remove_empty, get_annotations
 from torte.vision.augment import aug_transforms
 from torte.vision.blocks import BBoxBlock, BBoxLblBlock, ImageBlock, MaskBlock, PointBlock
 from torte.vision.items import Resize
@@ -265,7 +265,7 @@ def test_annotations_in_cocos_format(tmp_path):
 def test_bad_annotation_files_are_named(tmp_path, text, message):
     path = tmp_path / "bad.json"
     path.write_text(text)
-    with pytest.raises(AnnotationError, match=message) as caught:
+    with pytest.raises(AnnotationFileError, match=message) as caught:
         get_annotations(path)
     assert "bad.json" in str(caught.value)
 

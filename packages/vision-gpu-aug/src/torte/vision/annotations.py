@@ -12,12 +12,12 @@ from torch import Tensor
 
 from torte.data.tensors import plain
 
-__all__ = ["AnnotationError", "bb_pad", "clip_remove_empty", "get_annotations"]
+__all__ = ["AnnotationFileError", "bb_pad", "clip_remove_empty", "get_annotations"]
 
 Boxes = tuple[list[list[float]], list[str]]
 
 
-class AnnotationError(ValueError):
+class AnnotationFileError(ValueError):
     """Raised for an annotation file that cannot be used; names the file and the entry."""
 
 
@@ -35,7 +35,7 @@ def get_annotations(
         them (boxes, labels), the boxes as [x1, y1, x2, y2] in pixels.
 
     Raises:
-        AnnotationError: If it is no such file, or an annotation names an image or a category that
+        AnnotationFileError: If it is no such file, or an annotation names an image or category that
             is not in it, or has no box of four numbers.
     """
     path = Path(fname)
@@ -58,11 +58,11 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise AnnotationError(f"annotation file {str(path)!r} is no JSON: {error}") from error
+        raise AnnotationFileError(f"annotation file {str(path)!r} is no JSON: {error}") from error
     parts = ("images", "annotations", "categories")
     missing = [part for part in parts if not isinstance(content, dict) or part not in content]
     if missing:
-        raise AnnotationError(
+        raise AnnotationFileError(
             f"annotation file {str(path)!r} lacks {', '.join(missing)}; expected COCO's format"
         )
     return content
@@ -75,11 +75,15 @@ def _entry(
     where = f"annotation {entry.get('id', '?')!r} in {str(path)!r}"
     image, category, box = (entry.get(key) for key in ("image_id", "category_id", "bbox"))
     if image not in files:
-        raise AnnotationError(f"{where} belongs to image {image!r}, which the file does not list")
+        raise AnnotationFileError(
+            f"{where} belongs to image {image!r}, which the file does not list"
+        )
     if category not in names:
-        raise AnnotationError(f"{where} has category {category!r}, which the file does not list")
+        raise AnnotationFileError(
+            f"{where} has category {category!r}, which the file does not list"
+        )
     if not isinstance(box, list) or len(box) != 4:
-        raise AnnotationError(f"{where} has bbox={box!r}, expected [left, top, width, height]")
+        raise AnnotationFileError(f"{where} has bbox={box!r}, expected [left, top, width, height]")
     left, top, width, height = box
     return image, names[category], [left, top, left + width, top + height]
 

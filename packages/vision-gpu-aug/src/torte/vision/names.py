@@ -1,7 +1,7 @@
 """Every public name of the layer; `torte.vision` hands them out when they are asked for."""
 
 from torte.vision.annotations import (
-    AnnotationError,
+    AnnotationFileError,
     bb_pad,
     clip_remove_empty,
     get_annotations,
@@ -224,7 +224,7 @@ __all__ = [
     "AdaptiveLoss",
     "AddChannels",
     "AddMaskCodes",
-    "AnnotationError",
+    "AnnotationFileError",
     "Architecture",
     "ArchitectureLike",
     "Augment",

@@ -28,7 +28,7 @@ from torte.text.all import (
 )
 
 
-def trained_tokenizer(texts: pd.Series) -> Any:
+def trained_tokenizer(texts: Any) -> Any:
     """Train a WordPiece tokenizer with BERT's special tokens."""
     import transformers
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers

@@ -136,10 +136,10 @@ def compare(
 
     every, valid = frame[~frame["is_valid"]], frame[frame["is_valid"]]
     train: Any = every.sample(min(labels, len(every)), random_state=seed)
-    frame = pd.concat([train, valid]).reset_index(drop=True)
-    predictions = {"TF-IDF": predict_by_tfidf(frame)}
+    both: Any = pd.concat([train, valid]).reset_index(drop=True)
+    predictions = {"TF-IDF": predict_by_tfidf(both)}
     for name, pretrained in (("from scratch", False), ("ULMFiT", True)):
-        learn = classifier(frame, words, seed, outputs)
+        learn = classifier(both, words, seed, outputs)
         predictions[name] = predict_by_network(learn, epochs, pretrained)
     return {
         name: (

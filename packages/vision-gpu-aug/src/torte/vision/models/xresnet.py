@@ -24,6 +24,7 @@ from typing import Any, overload
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
+from torte.learner.export import model_builder
 from torte.learner.layers import (
     AdaptiveAvgPool,
     ConvLayer,
@@ -256,7 +257,7 @@ def _member(
         "Args:\n    pretrained: Must be False: there are no published weights.\n"
         "    **kwargs: For `XResNet` and its blocks.\n"
     )
-    return build
+    return model_builder(f"torte.vision.{name}")(build)
 
 
 _SQUEEZED = partial(ResBlock, reduction=16)

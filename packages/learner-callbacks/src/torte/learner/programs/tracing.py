@@ -1,5 +1,7 @@
 """Turning a model of arbitrary code into a `Program`, by `torch.export`."""
 
+import contextlib
+import io
 import math
 import warnings
 from collections.abc import Mapping
@@ -105,9 +107,11 @@ def exported_program(
         # Recurrent layers of PyTorch gather their weights anew, which does no harm here.
         warnings.filterwarnings("ignore", "The tensor attributes? .* assigned during export")
         try:
-            exported = torch.export.export(
-                model, args, keywords, dynamic_shapes=shapes, strict=False
-            )
+            # It prints the unfinished graph of a model that it cannot follow.
+            with contextlib.redirect_stderr(io.StringIO()):
+                exported = torch.export.export(
+                    model, args, keywords, dynamic_shapes=shapes, strict=False
+                )
             return exported.run_decompositions({})
         except Exception as error:
             raise TraceError(_reason(model, error)) from error
@@ -123,9 +127,15 @@ def _dynamic_batch(value: Any) -> Any:
     return None
 
 
+_CALL = "The following call raised this error:"
+
+
 def _reason(model: nn.Module, error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = " ".join(lines[:2]) or "no reason given"
+    said = (lines or ["no reason given"])[0]
+    if _CALL in lines:  # torch.export names the line of the model's own code, far below
+        place, code, *_ = [*lines[lines.index(_CALL) + 1 :], "", ""]
+        said += f", raised by {place}" + ("" if code.startswith("The error") else f": {code}")
     name = type(model.model if isinstance(model, _OverTensors) else model).__name__
     return (
         f"torch.export cannot follow {name} ({type(error).__name__}: {said[:400]}); code that "

@@ -13,7 +13,7 @@ from support.layers import ROOT
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 # Their own tests run these, with other arguments.
-TESTED_APART = {"quickstart.py", "mnist_two_steps.py"}
+TESTED_APART = {"quickstart.py", "mnist_two_steps.py", "ray_train.py"}
 
 # What a first run says once on a machine, and no example can help.
 ONCE = re.compile(r"building the font cache")

@@ -97,3 +97,16 @@ def test_a_lost_machine_leaves_a_smaller_group_that_goes_on(tmp_path, alone):
     assert (tmp_path / "killed").exists(), told
     assert sorted(ends) == [-signal.SIGKILL, 0], told
     assert_same(result(tmp_path), alone)
+
+
+def test_the_same_function_under_ray(tmp_path):
+    """A real local cluster of two workers; Ray's own deprecations are no errors of ours."""
+    pytest.importorskip("ray")
+    command = [sys.executable, str(ROOT / "examples/ray_train.py"), "--quick"]
+    own = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "TORTE_HOME": str(tmp_path / "home")}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=own, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "with 2 workers" in done.stdout
+    assert (tmp_path / "outputs/garments.safetensors").exists()

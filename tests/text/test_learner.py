@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +15,7 @@ from torte.text import (
     TextDataLoaders,
     Tokenizer,
     WhitespaceTokenizer,
+    decode_spec_tokens,
     language_model_learner,
     match_embeds,
     text_classifier_learner,
@@ -70,6 +72,80 @@ def test_it_goes_on_with_a_text_the_same_way_for_the_same_seed(trained) -> None:
     assert all(
         torch.equal(before[name], value) for name, value in trained.model.state_dict().items()
     )
+
+
+def test_generated_text_is_written_out_without_special_tokens(trained) -> None:
+    for seed in range(8):
+        text = trained.predict("I love", 30, seed=seed, temperature=2.0)
+        assert not [word for word in text.split() if word.startswith("xx")]
+    raw = trained.predict("I love", 30, seed=1, temperature=2.0, decoder=list).split()
+    marks = {"xxmaj", "xxup"}
+    assert sum(word not in marks for word in raw[2:]) == 30
+    assert not any(second in marks for first, second in pairwise(raw) if first in marks)
+
+
+def test_a_temperature_of_zero_takes_the_likeliest_word(trained) -> None:
+    greedy = {trained.predict("I love", 6, temperature=0, seed=seed) for seed in range(4)}
+    assert greedy == {trained.predict("I love", 6, top_k=1)}
+    with pytest.raises(ValueError, match="temperature=-1 must be 0"):
+        trained.predict("I love", temperature=-1)
+    last = {
+        trained.predict(t, 4, temperature=0, only_last_word=True)[6:] for t in ("I love", "a love")
+    }
+    assert len(last) == 1
+
+
+def test_special_tokens_are_decoded_to_what_they_stand_for() -> None:
+    tokens = "xxbos xxmaj it is xxup great xxrep 3 ! xxwrep 2 so xxmaj xxup a xxrep b xxrep"
+    said = "xxbos It is GREAT !!! so so A b xxrep"
+    assert decode_spec_tokens(tokens.split()) == said.split()
+
+
+def test_an_encoder_of_another_size_is_refused_and_nothing_changes(trained, reviews) -> None:
+    trained.save_encoder("encoder")
+    dls = TextDataLoaders.from_df(
+        reviews, text_col="text", label_col="about", text_vocab=trained.dls.vocab, bs=16
+    )
+    for config, message in (
+        (SMALL | {"n_hid": 20}, r"other sizes: rnns.0.* is \(96, 16\), not \(80, 16\)"),
+        (SMALL | {"n_layers": 3}, r"it lacks \['rnns.2"),
+    ):
+        learn = text_classifier_learner(dls, AWD_LSTM, config=config, path=trained.path)
+        before = {name: value.clone() for name, value in learn.model.state_dict().items()}
+        with pytest.raises(RuntimeError, match=message):
+            learn.load_encoder("encoder")
+        after = learn.model.state_dict()
+        assert all(torch.equal(before[name], after[name]) for name in before)
+        assert all(p.requires_grad for p in learn.model.parameters())
+
+
+def test_a_csv_file_is_read_without_a_warning(reviews, tmp_path) -> None:
+    reviews[["text", "about"]].to_csv(tmp_path / "labels.csv", index=False)
+    dls = TextDataLoaders.from_csv(tmp_path, text_col="text", label_col="about", bs=8)
+    assert list(dls.vocab[1]) == ["dress", "other"]
+    reviews[["text", "about"]].to_csv(tmp_path / "tabs.csv", index=False, sep="\t")
+    dls = TextDataLoaders.from_csv(tmp_path, "tabs.csv", delimiter="\t", bs=8)
+    assert len(dls.train_ds) + len(dls.valid_ds) == len(reviews)
+
+
+def test_long_texts_are_cut_in_tables_and_say_so(reviews, trained, capsys) -> None:
+    dls = TextDataLoaders.from_df(reviews, text_col="text", label_col="about", bs=16, seed=1)
+    dls.show_batch(max_n=3, trunc_at=5)
+    rows = capsys.readouterr().out.splitlines()
+    assert len(rows) == 4
+    for row in rows[1:]:
+        _, *words, dots, _ = row.split()
+        assert (len(words), dots, words[0]) == (5, "…", "xxbos")
+    learn = text_classifier_learner(dls, AWD_LSTM, config=SMALL)
+    learn.show_results(max_n=2, trunc_at=5)
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header.split() == ["text", "category", "prediction"]
+    assert all(len(row.split()) == 1 + 5 + 1 + 2 for row in rows)
+    trained.show_results(max_n=1, trunc_at=3)
+    assert capsys.readouterr().out.count("…") == 3
+    dls.show_batch(max_n=1, trunc_at=None)
+    whole = capsys.readouterr().out.splitlines()[1].split()
+    assert len(whole) == 2 + int((dls.one_batch()[0][0] != 1).sum())
 
 
 def test_an_encoder_moves_to_a_classifier_with_another_vocabulary(trained, reviews) -> None:
@@ -152,10 +228,15 @@ def test_files_in_class_folders(tmp_path) -> None:
 
 
 def test_weights_for_another_vocabulary() -> None:
-    weights = {"embedding": torch.tensor([[0.0, 0], [1, 1], [2, 5]]), "other": torch.ones(2, 2)}
+    rows = torch.tensor([[0.0, 0], [1, 1], [2, 5]])
+    # A layer that happens to have as many rows as there are words is left alone.
+    weights = {"0.encoder.weight": rows, "1.decoder.bias": rows[:, 1], "other": torch.ones(3, 2)}
     matched = match_embeds(weights, ["a", "b", "c"], ["c", "new", "a"])
-    assert matched["embedding"].tolist() == [[2, 5], [1, 2], [0, 0]]
+    assert matched["0.encoder.weight"].tolist() == [[2, 5], [1, 2], [0, 0]]
+    assert matched["1.decoder.bias"].tolist() == [5, 2, 0]
     assert matched["other"] is weights["other"]
+    with pytest.raises(ValueError, match=r"0.encoder.weight has 3 rows.*has 2 words"):
+        match_embeds(weights, ["a", "b"], ["a"])
 
 
 def wrapped_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

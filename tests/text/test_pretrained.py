@@ -172,9 +172,8 @@ def test_an_exported_language_model_is_what_others_begin_with(source, language, 
     classifier = text_classifier_learner(dls, AWD_LSTM, pretrained=file)
     weight = classifier.model[0].module.encoder.weight
     torch.testing.assert_close(weight[9:40], source.model[0].encoder.weight[9:40])
-    with pytest.raises(RuntimeError) as caught:
+    with pytest.raises(RuntimeError, match=r"other sizes: 0\.rnns"):
         language_model_learner(language, AWD_LSTM, {**SMALL, "n_hid": 30}, pretrained=file)
-    assert any("other sizes" in note for note in caught.value.__notes__)
     exported = classifier.export(tmp_path / "classifier.safetensors")
     with pytest.raises(ValueError, match="no language model"):
         language_model_learner(language, AWD_LSTM, pretrained=exported)

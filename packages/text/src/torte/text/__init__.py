@@ -1,5 +1,6 @@
 """Text: tokenize, fine-tune a language model, classify."""
 
+from torte.text import showing as showing  # adds to show_batch and show_results
 from torte.text.batching import (
     Pad_Chunk,
     Pad_Input,
@@ -12,12 +13,12 @@ from torte.text.batching import (
 )
 from torte.text.blocks import TextBlock
 from torte.text.corpus import TokenizedCorpus, Tokenizer, parallel_tokenize, tokenize_texts
+from torte.text.generation import decode_spec_tokens
 from torte.text.language_loader import LMDataLoader, LMTensorText
 from torte.text.learner import (
     LMLearner,
     TextLearner,
     language_model_learner,
-    match_embeds,
     text_classifier_learner,
 )
 from torte.text.loaders import TextDataLoaders
@@ -94,6 +95,7 @@ from torte.text.transformers import (
     transformers_split,
 )
 from torte.text.vocabulary import Numericalize, TensorText, make_vocab, reverse_text
+from torte.text.weights import match_embeds
 
 __all__ = [
     "AWD_LSTM",
@@ -157,6 +159,7 @@ __all__ = [
     "awd_lstm_lm_config",
     "awd_qrnn_clas_config",
     "awd_qrnn_lm_config",
+    "decode_spec_tokens",
     "dropout_mask",
     "fix_html",
     "forget_mult",

@@ -1,8 +1,7 @@
 """Learners of text: language models that generate, classifiers on their encoders."""
 
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from torte.data.categories import get_c
 from torte.dispatch import delegates, serializable
 from torte.learner import CrossEntropyLossFlat, Learner, rnn_cbs
 from torte.learner.callback_set import as_callbacks
+from torte.text.generation import Choice, decode_spec_tokens, generate, joined_pieces
 from torte.text.models.building import architecture, get_language_model, get_text_classifier
 from torte.text.pretrained import (
     LanguageWeights,
@@ -21,39 +21,11 @@ from torte.text.pretrained import (
     read_weights,
     read_words,
 )
-from torte.text.rules import PAD, UNK
+from torte.text.rules import PAD
+from torte.text.vocabulary import words_of
+from torte.text.weights import check_weights, match_embeds, untied
 
-__all__ = [
-    "LMLearner",
-    "TextLearner",
-    "language_model_learner",
-    "match_embeds",
-    "text_classifier_learner",
-]
-
-
-def match_embeds(
-    weights: Mapping[str, Tensor], old_vocab: Sequence[str], new_vocab: Sequence[str]
-) -> dict[str, Tensor]:
-    """Return a language model's weights for another vocabulary.
-
-    Words that both know keep their vectors; new ones get the mean of all old vectors.
-
-    Args:
-        weights: State of a language model.
-        old_vocab: Its words.
-        new_vocab: The words that it shall have.
-    """
-    matched = dict(weights)
-    places = {word: place for place, word in enumerate(old_vocab)}
-    rows = torch.tensor([places.get(word, -1) for word in new_vocab])
-    for name in weights:
-        if weights[name].shape[:1] == (len(old_vocab),):
-            old = weights[name]
-            new = old[rows.clamp(min=0)].clone()
-            new[rows < 0] = old.mean(dim=0)
-            matched[name] = new
-    return matched
+__all__ = ["LMLearner", "TextLearner", "language_model_learner", "text_classifier_learner"]
 
 
 @serializable("torte.text.TextLearner")
@@ -90,9 +62,6 @@ class TextLearner(Learner):
         encoder = model[0]
         return getattr(encoder, "module", encoder)
 
-    def _vocab(self) -> list[str]:
-        return _words(self.dls)
-
     def save_encoder(self, file: str | Path) -> Path:
         """Write the encoder's weights, with the words that they are for.
 
@@ -107,9 +76,9 @@ class TextLearner(Learner):
         path = self._encoder_path(file)
         path.parent.mkdir(parents=True, exist_ok=True)
         # Tied and repeated tensors are written once: safetensors refuses to write them twice.
-        state = {name: value.contiguous() for name, value in _untied(self._encoder()).items()}
+        state = {name: value.contiguous() for name, value in untied(self._encoder()).items()}
         beside = path.with_name(f".{path.name}")
-        save_file(state, beside, metadata={"words": json.dumps(self._vocab())})
+        save_file(state, beside, metadata={"words": json.dumps(words_of(self.dls))})
         beside.replace(path)
         return path
 
@@ -123,6 +92,7 @@ class TextLearner(Learner):
 
         Raises:
             FileNotFoundError: There is no such file.
+            RuntimeError: It holds another encoder's weights; the learner is as it was.
         """
         from safetensors import safe_open
 
@@ -132,9 +102,10 @@ class TextLearner(Learner):
         with safe_open(path, framework="pt") as opened:
             words = json.loads((opened.metadata() or {})["words"])
             weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-        matched = match_embeds(weights, words, self._vocab())
+        matched = match_embeds(weights, words, words_of(self.dls))
         encoder: Any = self._encoder()
-        encoder.load_state_dict(matched, strict=False)
+        check_weights(matched, encoder, path)
+        encoder.load_state_dict(matched, strict=False)  # tied weights come under one name only
         encoder.reset()
         self.freeze()
         return self
@@ -168,37 +139,16 @@ class TextLearner(Learner):
         Raises:
             RuntimeError: The weights are another architecture's, or of other sizes.
         """
-        weights = match_embeds(known.weights, known.words, self._vocab())
+        weights = match_embeds(known.weights, known.words, words_of(self.dls))
         if "encoder.weight" in model.state_dict():
             weights = {n.removeprefix("0."): v for n, v in weights.items() if n.startswith("0.")}
-        try:
-            missing = model.load_state_dict(weights, strict=False)
-        except RuntimeError as error:
-            error.add_note(f"{known.source} was trained with other sizes: give the same config")
-            raise
-        tied = {"0.encoder_dp.emb.weight", "encoder_dp.emb.weight", "1.decoder.weight"}
-        lacking = set(missing.missing_keys) - tied
-        if lacking or set(missing.unexpected_keys) - tied:
-            raise RuntimeError(
-                f"{known.source} has other weights than the model: it lacks {sorted(lacking)}, "
-                f"and has {sorted(missing.unexpected_keys)} besides"
-            )
+        check_weights(weights, model, known.source)
+        model.load_state_dict(weights, strict=False)
         self.freeze()
         return self
 
     def _encoder_path(self, file: str | Path) -> Path:
         return (self.path / self.model_dir / file).with_suffix(".safetensors")
-
-
-def _untied(module: nn.Module) -> dict[str, Tensor]:
-    """Return a module's state with each tensor once."""
-    seen: set[int] = set()
-    state: dict[str, Tensor] = {}
-    for name, value in module.state_dict().items():
-        if value.data_ptr() not in seen or not value.numel():
-            seen.add(value.data_ptr())
-            state[name] = value
-    return state
 
 
 @serializable("torte.text.LMLearner")
@@ -213,70 +163,54 @@ class LMLearner(TextLearner):
         no_unk: bool = True,
         temperature: float = 1.0,
         min_p: float | None = None,
+        no_bar: bool = False,
+        decoder: Callable[[Sequence[str]], Sequence[str]] = decode_spec_tokens,
+        only_last_word: bool = False,
         top_k: int | None = None,
         top_p: float | None = None,
         seed: int | None = None,
-        **kwargs: Any,
     ) -> str:
         """Return a text with words that the model goes on with.
 
+        Special tokens other than `xxmaj` and `xxup`, which say how the next word is written, are
+        never chosen: they stand for nothing that could be read.
+
         Args:
             text: The beginning.
-            n_words: How many words to add.
-            no_unk: Whether `xxunk` is never chosen.
-            temperature: Below 1 the likely words become likelier still; above 1 less so.
+            n_words: How many tokens to add, besides those two.
+            no_unk: Whether `xxunk` is never chosen either.
+            temperature: Below 1 the likely words become likelier still, above 1 less so; 0 for the
+                likeliest word each time.
             min_p: Words less likely than this are never chosen.
+            no_bar: Accepted for compatibility: there is no bar.
+            decoder: Turns the tokens that were added into words.
+            only_last_word: Whether to go on from the last token of the text alone.
             top_k: Only so many of the likeliest words are chosen from.
             top_p: Only the likeliest words whose probabilities add up to this.
-            seed: Of the choice; by default drawn from torch's generator.
-            **kwargs: Not used.
+            seed: Of the choice; by default another one each time.
+
+        Raises:
+            ValueError: The temperature is negative, or the text has no token to go on from.
         """
-        vocab, tokenize = self._vocab(), self.dls.train.dataset.tls[0].tfms
         model: Any = self.model
-        was_training, device = model.training, next(model.parameters()).device
-        generator = torch.Generator()
-        if seed is None:
-            generator.seed()
-        else:
-            generator.manual_seed(seed)
-        numbers = tokenize(text)[None].to(device).as_subclass(Tensor)
-        banned = [vocab.index(word) for word in ([PAD, UNK] if no_unk else [PAD]) if word in vocab]
-        added: list[str] = []
+        numbers = self.dls.train.dataset.tls[0].tfms(text).as_subclass(Tensor)
+        choose = Choice(temperature, min_p, top_k, top_p, seed)
+        was_training = model.training
         model.eval()
         model.reset()
         try:
-            for _ in range(n_words):
-                scores = model(numbers)[0][0, -1].float().cpu()
-                scores[banned] = -math.inf
-                chosen = _chosen(scores / temperature, min_p, top_k, top_p, generator)
-                added.append(vocab[chosen])
-                numbers = torch.tensor([[chosen]], device=device)
+            added = generate(
+                model,
+                numbers[-1:] if only_last_word else numbers,
+                words_of(self.dls),
+                choose,
+                n_words,
+                no_unk,
+            )
         finally:
             model.reset()
             model.train(was_training)
-        return " ".join([text, *added])
-
-
-def _chosen(
-    scores: Tensor,
-    min_p: float | None,
-    top_k: int | None,
-    top_p: float | None,
-    generator: torch.Generator,
-) -> int:
-    """Draw a word by its probability, of those that are not left out."""
-    chances = scores.softmax(dim=0)
-    if top_k is not None:
-        kept = chances.topk(min(top_k, len(chances))).indices
-        chances = torch.zeros_like(chances).index_copy(0, kept, chances[kept])
-    if top_p is not None:
-        ordered, order = chances.sort(descending=True)
-        # A word stays while those before it have not reached the sum yet, so one always does.
-        outside = order[ordered.cumsum(0) - ordered >= top_p]
-        chances[outside] = 0.0
-    if min_p is not None and bool((chances >= min_p).any()):
-        chances[chances < min_p] = 0.0
-    return int(torch.multinomial(chances, 1, generator=generator))
+        return " ".join([text, *decoder(joined_pieces(added))])
 
 
 def _found_weights(
@@ -286,13 +220,6 @@ def _found_weights(
     if pretrained is True:
         return published_weights(arch, backwards)
     return None if pretrained is False else exported_weights(pretrained)
-
-
-def _words(dls: Any) -> list[str]:
-    """Return the words of the texts; a classifier's vocabularies are words and classes."""
-    vocab = dls.vocab
-    is_pair = len(vocab) == 2 and not isinstance(vocab[0], str)
-    return list(vocab[0] if is_pair else vocab)
 
 
 @delegates(Learner.__init__)
@@ -334,7 +261,7 @@ def language_model_learner(
     known = _found_weights(False if pretrained_fnames else pretrained, name, backwards)
     if config is None and known is not None:
         config = known.config
-    model = get_language_model(name, len(_words(dls)), dict(config or {}), drop_mult)
+    model = get_language_model(name, len(words_of(dls)), dict(config or {}), drop_mult)
     kwargs.setdefault("splitter", _parameters_by(architecture(arch).lm_split))
     kwargs.setdefault("loss_func", CrossEntropyLossFlat())
     learn = LMLearner(dls, model, alpha=alpha, beta=beta, **kwargs)
@@ -392,7 +319,7 @@ def text_classifier_learner(
     known = _found_weights(pretrained, name, backwards)
     if config is None and known is not None and known.config is not None:
         config = {k: v for k, v in known.config.items() if k not in ("tie_weights", "out_bias")}
-    words = _words(dls)
+    words = words_of(dls)
     model = get_text_classifier(
         name,
         len(words),

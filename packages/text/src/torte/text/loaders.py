@@ -164,7 +164,7 @@ class TextDataLoaders(DataLoaders):
         """
         import pandas as pd
 
-        frame = pd.read_csv(Path(path) / csv_fname, header=header, delimiter=delimiter)
+        frame = pd.read_csv(Path(path) / csv_fname, header=header, sep=delimiter or ",")
         return cls.from_df(frame, path=path, **kwargs)
 
 

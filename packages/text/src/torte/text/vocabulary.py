@@ -11,7 +11,7 @@ from torte.data.tensors import TensorBase
 from torte.dispatch import L, Transform, serializable
 from torte.text.rules import PAD, SPECIAL_TOKENS, UNK
 
-__all__ = ["Numericalize", "TensorText", "make_vocab", "reverse_text"]
+__all__ = ["FILLER", "Numericalize", "TensorText", "make_vocab", "reverse_text", "words_of"]
 
 FILLER = "xxfake"
 
@@ -128,3 +128,10 @@ class Numericalize(Transform):
         """Take a vocabulary as `state` gave it."""
         if state["vocab"] is not None:
             self._take(state["vocab"])
+
+
+def words_of(dls: Any) -> list[str]:
+    """Return the words of loaders of texts; a classifier's vocabularies are words and classes."""
+    vocab = dls.vocab
+    is_pair = len(vocab) == 2 and not isinstance(vocab[0], str)
+    return list(vocab[0] if is_pair else vocab)

@@ -378,12 +378,16 @@ static void affine_stage(const Job *job, Space *s, const float *p) {
 
 static void matrix_stage(const Job *job, Space *s, const float *p) {
     if (p[12] == 0.0f) return;
+    const int64_t n = job->out_width;
     float *RESTRICT r = s->rows, *RESTRICT g = r + s->lane, *RESTRICT b = g + s->lane;
-    for (int64_t i = 0; i < job->out_width; i++) {
+    float q[12];
+    memcpy(q, p, sizeof q);
+    APART
+    for (int64_t i = 0; i < n; i++) {
         float red = r[i], green = g[i], blue = b[i];
-        r[i] = p[0] * red + p[1] * green + p[2] * blue + p[9];
-        g[i] = p[3] * red + p[4] * green + p[5] * blue + p[10];
-        b[i] = p[6] * red + p[7] * green + p[8] * blue + p[11];
+        r[i] = q[0] * red + q[1] * green + q[2] * blue + q[9];
+        g[i] = q[3] * red + q[4] * green + q[5] * blue + q[10];
+        b[i] = q[6] * red + q[7] * green + q[8] * blue + q[11];
     }
 }
 
@@ -395,14 +399,17 @@ static inline float hue_channel(float hue, float shift, float high, float spread
 
 static void hue_stage(const Job *job, Space *s, const float *p) {
     if (p[0] == 0.0f || job->channels != 3) return;
+    const int64_t n = job->out_width;
     float *RESTRICT r = s->rows, *RESTRICT g = r + s->lane, *RESTRICT b = g + s->lane;
-    for (int64_t i = 0; i < job->out_width; i++) {
+    const float turn = p[0];
+    APART
+    for (int64_t i = 0; i < n; i++) {
         float high = most(most(r[i], g[i]), b[i]), low = least(least(r[i], g[i]), b[i]);
         float spread = high - low, inverse = 1.0f / (spread == 0.0f ? 1.0f : spread);
         float red = (high - r[i]) * inverse, green = (high - g[i]) * inverse;
         float blue = (high - b[i]) * inverse;
         float hue = r[i] == high ? blue - green : g[i] == high ? 2.0f + red - blue : 4.0f + green - red;
-        hue = hue * (1.0f / 6.0f) + p[0];
+        hue = hue * (1.0f / 6.0f) + turn;
         hue = (hue - floorf(hue)) * 6.0f;
         r[i] = hue_channel(hue, 5.0f, high, spread);
         g[i] = hue_channel(hue, 3.0f, high, spread);

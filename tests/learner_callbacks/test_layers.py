@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torte.learner import layers as L
+from torte.learner.layers import Module
 
 
 @pytest.fixture(autouse=True)
@@ -711,3 +712,23 @@ def test_blocks_can_be_cut(block):
 def test_a_cut_concatenation_keeps_its_dimension():
     cut = L.Cat([nn.Identity(), nn.Identity(), nn.ReLU()], dim=0)[:2]
     assert cut(torch.ones(3, 2)).shape == (6, 2)
+
+
+def test_modules_that_forget_to_begin():
+    class Scale(Module):
+        def __init__(self, n):
+            self.weight = nn.Parameter(torch.full((n,), 2.0))
+            self.inner = nn.Linear(n, 1)
+
+        def forward(self, x):
+            return self.inner(x * self.weight)
+
+    class Remembers(Scale):
+        def __init__(self, n):
+            super().__init__(n)
+            self.more = nn.Linear(1, 1)
+
+    names = {"weight", "inner.weight", "inner.bias"}
+    assert dict(Scale(3).named_parameters()).keys() == names
+    assert dict(Remembers(3).named_parameters()).keys() == names | {"more.weight", "more.bias"}
+    assert Scale(3)(torch.ones(2, 3)).shape == (2, 1)

@@ -205,6 +205,7 @@ from torte.vision.models.torchvision_names import (
     wide_resnet50_2,
     wide_resnet101_2,
 )
+from torte.vision.random_transform import RandTransform
 from torte.vision.statistics import (
     cifar_stats,
     imagenet_stats,
@@ -282,6 +283,7 @@ __all__ = [
     "PretrainedModel",
     "ProtocolBody",
     "RandAugment",
+    "RandTransform",
     "RandomCrop",
     "RandomCropGPU",
     "RandomErasing",

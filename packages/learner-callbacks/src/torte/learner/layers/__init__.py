@@ -43,6 +43,7 @@ from torte.learner.layers.convolution import (
     PixelShuffle_ICNR,
     SimpleCNN,
 )
+from torte.learner.layers.initialised import Module
 from torte.learner.layers.initialisers import (
     apply_init,
     cond_init,
@@ -116,6 +117,7 @@ __all__ = [
     "MergeLayer",
     "Mish",
     "MishJit",
+    "Module",
     "NoneReduce",
     "NormType",
     "ParameterModule",

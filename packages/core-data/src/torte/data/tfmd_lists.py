@@ -135,6 +135,16 @@ class TfmdLists(FilteredBase):
         return self._store is other._store and self._index is other._index
 
     @property
+    def collection(self) -> Any:
+        """The whole collection that the items are of; subsets of it have the same."""
+        return self._store
+
+    @property
+    def positions(self) -> NDArray[np.int64] | None:
+        """Where in `collection` each item is; None if these are all, in order."""
+        return self._index
+
+    @property
     def items(self) -> Any:
         """The items before any transform: the collection itself, or for a subset its part."""
         if self._index is None:

@@ -12,7 +12,14 @@ from torte.text.batching import (
     pad_input_chunk,
 )
 from torte.text.blocks import TextBlock
-from torte.text.corpus import TokenizedCorpus, Tokenizer, parallel_tokenize, tokenize_texts
+from torte.text.corpus import TokenizedCorpus, cached_corpus
+from torte.text.files import (
+    load_tokenized_csv,
+    tokenize_csv,
+    tokenize_df,
+    tokenize_files,
+    tokenize_folder,
+)
 from torte.text.generation import decode_spec_tokens
 from torte.text.language_loader import LMDataLoader, LMTensorText
 from torte.text.learner import (
@@ -43,6 +50,8 @@ from torte.text.models import (
     get_text_classifier,
     masked_concat_pool,
 )
+from torte.text.numbered import NumberedTexts, numbered_texts
+from torte.text.parallel import parallel_tokenize, tokenize_texts
 from torte.text.reading import TextReader
 from torte.text.rules import (
     BOS,
@@ -66,13 +75,13 @@ from torte.text.rules import (
     rm_useless_spaces,
     spec_add_spaces,
 )
-from torte.text.storage import TokenStore, TokenWriter
+from torte.text.sentencepieces import SentencePieceTokenizer, SubwordTokenizer
+from torte.text.storage import TokenStore, TokenTexts, TokenWriter
+from torte.text.tokenizer import Tokenizer
 from torte.text.tokenizers import (
     BaseTokenizer,
     HuggingFaceTokenizer,
-    SentencePieceTokenizer,
     SpacyTokenizer,
-    SubwordTokenizer,
     TokenizeWithRules,
     WhitespaceTokenizer,
     WordTokenizer,
@@ -117,6 +126,7 @@ __all__ = [
     "LMLearner",
     "LMTensorText",
     "LinearDecoder",
+    "NumberedTexts",
     "Numericalize",
     "PadChunk",
     "PadInput",
@@ -142,6 +152,7 @@ __all__ = [
     "TokenCategoryBlock",
     "TokenF1Score",
     "TokenStore",
+    "TokenTexts",
     "TokenWriter",
     "TokenizeWithRules",
     "TokenizedCorpus",
@@ -159,6 +170,7 @@ __all__ = [
     "awd_lstm_lm_config",
     "awd_qrnn_clas_config",
     "awd_qrnn_lm_config",
+    "cached_corpus",
     "decode_spec_tokens",
     "dropout_mask",
     "fix_html",
@@ -166,10 +178,12 @@ __all__ = [
     "get_language_model",
     "get_text_classifier",
     "language_model_learner",
+    "load_tokenized_csv",
     "lowercase",
     "make_vocab",
     "masked_concat_pool",
     "match_embeds",
+    "numbered_texts",
     "pad_chunk",
     "pad_input",
     "pad_input_chunk",
@@ -185,6 +199,10 @@ __all__ = [
     "text_classifier_learner",
     "token_accuracy",
     "tokenize1",
+    "tokenize_csv",
+    "tokenize_df",
+    "tokenize_files",
+    "tokenize_folder",
     "tokenize_texts",
     "transformers_learner",
     "transformers_model",

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from torte.data.tfmd_loader import TfmdDL
 from torte.dispatch import ItemTransform, Transform, serializable
+from torte.text.numbered import text_lengths
 
 __all__ = [
     "PadChunk",
@@ -177,8 +178,12 @@ class SortedDL(TfmdDL):
         **kwargs: Any,
     ) -> None:
         self.sort_func = sort_func
-        measure = sort_func or _length
-        lengths = [measure(dataset[n]) for n in range(len(dataset))] if res is None else res
+        lengths: Any = res
+        if lengths is None and sort_func is None:
+            lengths = text_lengths(dataset)
+        if lengths is None:
+            measure = sort_func or _length
+            lengths = [measure(dataset[n]) for n in range(len(dataset))]
         self.lengths = np.asarray(lengths, dtype=np.int64)
         super().__init__(dataset, **kwargs)
 

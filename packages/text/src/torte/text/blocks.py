@@ -6,9 +6,9 @@ from typing import Any
 
 from torte.data.blocks import TransformBlock
 from torte.text.batching import PadChunk, SortedDL
-from torte.text.corpus import Tokenizer
 from torte.text.language_loader import LMDataLoader
 from torte.text.reading import TextReader
+from torte.text.tokenizer import Tokenizer
 from torte.text.vocabulary import Numericalize, reverse_text
 
 __all__ = ["TextBlock"]

@@ -18,8 +18,8 @@ from torte.data import (
     parent_label,
 )
 from torte.text.blocks import TextBlock
-from torte.text.corpus import Tokenizer
 from torte.text.reading import TextReader
+from torte.text.tokenizer import Tokenizer
 
 __all__ = ["TextDataLoaders"]
 

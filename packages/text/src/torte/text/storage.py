@@ -3,6 +3,7 @@
     <folder>/tokens.bin     little-endian uint16 or uint32, all texts one after the other
     <folder>/offsets.bin    int64, texts + 1: where each text begins and the last one ends
     <folder>/meta.json      number type, counts, vocabulary, whatever the writer was told to keep
+    <folder>/<name>.npy     arrays that belong to them
 
 Texts are read by the operating system as they are needed, so a corpus may be larger than memory and
 is shared by all processes that read it. A folder is written beside its place and renamed when it is
@@ -12,6 +13,7 @@ whole: a writer that is killed leaves nothing that a reader could take for a cor
 import json
 import secrets
 import shutil
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +21,7 @@ from typing import Any, Self, overload
 
 import numpy as np
 
-__all__ = ["TokenStore", "TokenWriter"]
+__all__ = ["TokenStore", "TokenTexts", "TokenWriter"]
 
 TOKENS, OFFSETS, META = "tokens.bin", "offsets.bin", "meta.json"
 
@@ -29,7 +31,8 @@ class TokenWriter:
 
     Args:
         folder: Where they go; its parent is made if needed.
-        vocab_size: Number of tokens, which decides how many bytes a number takes.
+        vocab_size: Number of tokens, which decides how many bytes a number takes; None if it is not
+            known yet: numbers then take four bytes until the end, when `vocab_size` may be set.
         meta: JSON that is kept beside them.
 
     Raises:
@@ -37,15 +40,16 @@ class TokenWriter:
     """
 
     def __init__(
-        self, folder: str | Path, vocab_size: int, meta: Mapping[str, Any] | None = None
+        self, folder: str | Path, vocab_size: int | None, meta: Mapping[str, Any] | None = None
     ) -> None:
         self.folder = Path(folder)
         if self.folder.exists():
             raise FileExistsError(f"there are tokens at {self.folder} already")
-        self.dtype = np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
+        self.vocab_size = vocab_size
+        self.dtype = _narrowest(vocab_size)
         self.meta = dict(meta or {})
         self._total = 0
-        self._offsets = [0]
+        self._offsets = array("q", [0])
 
     def __enter__(self) -> Self:
         self.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -56,9 +60,19 @@ class TokenWriter:
 
     def add(self, numbers: Sequence[int] | np.ndarray) -> None:
         """Append one text."""
-        np.asarray(numbers, dtype=self.dtype).tofile(self._file)
+        self.extend(np.asarray(numbers, dtype=self.dtype), np.array([len(numbers)]))
+
+    def extend(self, numbers: np.ndarray, lengths: np.ndarray) -> None:
+        """Append texts that come one after the other in one array."""
+        # Through the file object: `tofile` of each chunk would flush and synchronize it.
+        self._file.write(numbers.astype(self.dtype, copy=False).data)
+        ends = self._total + np.cumsum(lengths, dtype=np.int64)
+        self._offsets.frombytes(ends.tobytes())
         self._total += len(numbers)
-        self._offsets.append(self._total)
+
+    def attach(self, name: str, values: np.ndarray) -> None:
+        """Keep an array beside the texts; see `TokenStore.attached`."""
+        np.save(self._beside / f"{name}.npy", values, allow_pickle=False)
 
     def add_all(self, texts: Iterable[Sequence[int] | np.ndarray]) -> None:
         """Append texts."""
@@ -80,7 +94,8 @@ class TokenWriter:
 
     def _finish(self) -> None:
         """Write what describes the tokens, and put the folder in its place."""
-        np.array(self._offsets, dtype="<i8").tofile(self._beside / OFFSETS)
+        self._narrow()
+        np.frombuffer(self._offsets, np.int64).astype("<i8").tofile(self._beside / OFFSETS)
         counts = {"texts": len(self._offsets) - 1, "tokens": self._total}
         described = {**self.meta, **counts, "dtype": self.dtype.str}
         (self._beside / META).write_text(json.dumps(described), encoding="utf-8")
@@ -91,38 +106,33 @@ class TokenWriter:
             if not (self.folder / META).exists():
                 raise
 
+    def _narrow(self) -> None:
+        """Write the numbers again in fewer bytes, where it has turned out that these are enough."""
+        narrow = _narrowest(self.vocab_size)
+        if narrow == self.dtype or not self._total:
+            return
+        wide, path = self.dtype, self._beside / TOKENS
+        self.dtype = narrow
+        with path.open("rb") as source, (self._beside / "narrow").open("wb") as target:
+            while len(part := np.fromfile(source, wide, 1 << 20)):
+                target.write(part.astype(narrow).data)
+        (self._beside / "narrow").replace(path)
 
-class TokenStore(Sequence[np.ndarray]):
-    """Texts of token numbers, read from disk as they are needed.
+
+def _narrowest(vocab_size: int | None) -> np.dtype[Any]:
+    return np.dtype("<u4" if vocab_size is None or vocab_size > 1 << 16 else "<u2")
+
+
+class TokenTexts(Sequence[np.ndarray]):
+    """Texts of token numbers, one after the other in one array.
 
     Args:
-        folder: What a `TokenWriter` wrote.
-
-    Raises:
-        FileNotFoundError: There is nothing there.
-        ValueError: The files do not belong together.
+        tokens: All numbers.
+        offsets: Where each text begins and the last one ends: int64 of (texts + 1,).
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
-        self.meta: dict[str, Any] = json.loads((self.folder / META).read_text(encoding="utf-8"))
-        self._open()
-
-    def _open(self) -> None:
-        """Map the files, and see that their sizes agree."""
-        self.offsets = np.fromfile(self.folder / OFFSETS, dtype="<i8")
-        texts, tokens = self.meta["texts"], self.meta["tokens"]
-        kind = np.dtype(self.meta["dtype"])
-        size = (self.folder / TOKENS).stat().st_size
-        if len(self.offsets) != texts + 1 or size != tokens * kind.itemsize:
-            raise ValueError(
-                f"the tokens at {self.folder} are not whole (expected {texts} texts and {tokens} "
-                "tokens): delete the folder and tokenize again"
-            )
-        # An empty file cannot be mapped.
-        self.tokens: np.ndarray = (
-            np.memmap(self.folder / TOKENS, dtype=kind, mode="r") if tokens else np.empty(0, kind)
-        )
+    def __init__(self, tokens: np.ndarray, offsets: np.ndarray) -> None:
+        self.tokens, self.offsets = tokens, offsets
 
     @property
     def lengths(self) -> np.ndarray:
@@ -146,6 +156,43 @@ class TokenStore(Sequence[np.ndarray]):
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return (self[index] for index in range(len(self)))
+
+
+class TokenStore(TokenTexts):
+    """Texts of token numbers, read from disk as they are needed.
+
+    Args:
+        folder: What a `TokenWriter` wrote.
+
+    Raises:
+        FileNotFoundError: There is nothing there.
+        ValueError: The files do not belong together.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.meta: dict[str, Any] = json.loads((self.folder / META).read_text(encoding="utf-8"))
+        self._open()
+
+    def _open(self) -> None:
+        """Map the files, and see that their sizes agree."""
+        self.offsets = np.asarray(np.memmap(self.folder / OFFSETS, dtype="<i8", mode="r"))
+        texts, tokens = self.meta["texts"], self.meta["tokens"]
+        kind = np.dtype(self.meta["dtype"])
+        size = (self.folder / TOKENS).stat().st_size
+        if len(self.offsets) != texts + 1 or size != tokens * kind.itemsize:
+            raise ValueError(
+                f"the tokens at {self.folder} are not whole (expected {texts} texts and {tokens} "
+                "tokens): delete the folder and tokenize again"
+            )
+        # An empty file cannot be mapped.
+        self.tokens = (
+            np.memmap(self.folder / TOKENS, dtype=kind, mode="r") if tokens else np.empty(0, kind)
+        )
+
+    def attached(self, name: str) -> np.ndarray:
+        """Map an array that the writer attached."""
+        return np.load(self.folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
 
     def __getstate__(self) -> dict[str, Any]:
         # Another process maps the files itself instead of being sent their content.

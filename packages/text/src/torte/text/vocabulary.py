@@ -10,6 +10,7 @@ import torch
 from torte.data.tensors import TensorBase
 from torte.dispatch import L, Transform, serializable
 from torte.text.rules import PAD, SPECIAL_TOKENS, UNK
+from torte.text.tokenizer import corpus_part
 
 __all__ = ["FILLER", "Numericalize", "TensorText", "make_vocab", "reverse_text", "words_of"]
 
@@ -90,9 +91,12 @@ class Numericalize(Transform):
     def setups(self, items: Iterable[Sequence[str]]) -> None:
         """Make a vocabulary of lists of tokens, unless there is one."""
         if self.vocab is None and items is not None:
-            counter = getattr(items, "counter", None)
-            if counter is None:
-                counter = Counter(token for tokens in items for token in tokens)
+            part = corpus_part(items)
+            counter = (
+                Counter(token for tokens in items for token in tokens)
+                if part is None
+                else part[0].counter(part[1])
+            )
             self._take(make_vocab(counter, self.min_freq, self.max_vocab, self.special_toks))
 
     def encodes(self, o: list | tuple | L) -> TensorText:

@@ -2,6 +2,7 @@
 
 from torte.tabular.columns import cont_cat_split, df_shrink
 from torte.tabular.dates import add_cyclic_datepart, add_datepart, add_elapsed_times, make_date
+from torte.tabular.importance import feature_importance, plot_importance
 from torte.tabular.inputs import (
     CategoryEncoder,
     PeriodicNumbers,
@@ -58,10 +59,12 @@ __all__ = [
     "create_tabular_model",
     "df_shrink",
     "emb_sz_rule",
+    "feature_importance",
     "fit_on_summaries",
     "flat_cos",
     "get_emb_sz",
     "make_date",
+    "plot_importance",
     "tabular_config",
     "tabular_learner",
 ]

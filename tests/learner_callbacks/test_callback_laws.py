@@ -34,6 +34,7 @@ SETTINGS = {
     "RNNRegularizer": {"alpha": 1.0, "beta": 1.0},
     "ProgressCallback": {"kind": "lines"},
     "CudaCallback": {"device": "cpu"},
+    "ActivationCheckpoints": {"layers": lambda module: isinstance(module, nn.Linear)},
     "HookCallback": {"hook": lambda module, inputs, outputs: None},
 }
 # They want a model that returns (output, raw outputs, dropped outputs).

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from torte.learner.distributed.meeting import meet
+
 __all__ = ["join_group", "num_distrib", "own_device", "rank0_first", "rank_distrib"]
 
 
@@ -60,9 +62,19 @@ def join_group(
             return False
         backend = backend or ("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
         limit = None if timeout is None else timedelta(seconds=timeout)
-        dist.init_process_group(backend, timeout=limit)
+        _init_group(backend, limit)
         atexit.register(_leave_group)
     return dist.get_world_size() > 1
+
+
+def _init_group(backend: str, limit: timedelta | None) -> None:
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        dist.init_process_group(backend, timeout=limit)
+        return
+    limit = limit or dist.default_pg_timeout
+    store, rank, size = next(dist.rendezvous("env://", timeout=limit))
+    own = meet(store, rank, size, limit)
+    dist.init_process_group(backend, store=own, rank=rank, world_size=size, timeout=limit)
 
 
 def _leave_group() -> None:

@@ -89,3 +89,39 @@ def test_elapsed_times_count_days_to_the_events_of_the_same_base() -> None:
     assert added["Beforeevent"].tolist() == [0, 0, 0, 0]
     assert added["event_bw"].tolist() == [1.0, 1.0, 1.0, 1.0]
     assert added["event_fw"].tolist() == [0.0, 1.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize("function", [add_datepart, add_cyclic_datepart, make_date])
+def test_numbers_are_no_dates(function):
+    df = pd.DataFrame({"day": [20200101, 20200102]})
+    with pytest.raises(ValueError, match=r"column 'day' holds numbers \(Int64\), not dates"):
+        function(df, "day")
+    assert list(df.columns) == ["day"]
+
+
+def elapsed_frame(**columns):
+    dates = pd.Series(["2020-01-01", "2020-01-02", "2020-01-03"])
+    return pd.DataFrame({"date": dates, "store": [1, 1, 1], "sale": [1, 0, 1], **columns})
+
+
+@pytest.mark.parametrize(
+    "events",
+    [[True, None, True], [1.0, np.nan, 2.0], pd.array([1, None, 1], dtype="Int64")],
+    ids=["objects", "floats", "nullable"],
+)
+def test_a_missing_event_is_none(events):
+    df = elapsed_frame(sale=events)
+    found = add_elapsed_times(df, "sale", "date", "store")
+    assert found["Aftersale"].tolist() == [0, 1, 0]
+    assert found["sale_bw"].tolist() == [1, 1, 2]
+    assert df["date"].tolist() == ["2020-01-01", "2020-01-02", "2020-01-03"]  # as it was
+
+
+def test_what_elapsed_times_cannot_be_told_from():
+    with pytest.raises(ValueError, match="column 'sale' holds text, such as 'yes'"):
+        add_elapsed_times(elapsed_frame(sale=["yes", None, "no"]), "sale", "date", "store")
+    with pytest.raises(ValueError, match="column 'store' is missing in row 1"):
+        add_elapsed_times(elapsed_frame(store=[1, None, 1]), "sale", "date", "store")
+    dates = ["2020-01-01", "2020-01-02", None]
+    with pytest.raises(ValueError, match="column 'date' is missing in row 2"):
+        add_elapsed_times(elapsed_frame(date=dates), "sale", "date", "store")

@@ -17,7 +17,8 @@ def cont_cat_split(
 
     Args:
         df: A frame.
-        max_card: Integer columns with more distinct values than this are continuous; floats always.
+        max_card: Integer columns with more distinct values than this (missing ones do not count)
+            are continuous; floats always.
         dep_var: Target columns, which are left out.
 
     Returns:
@@ -30,7 +31,7 @@ def cont_cat_split(
         if name in targets:
             continue
         kind = frame[name].dtype
-        many = kind.is_integer() and frame[name].n_unique() > max_card
+        many = kind.is_integer() and frame[name].drop_nulls().n_unique() > max_card
         (continuous if kind.is_float() or many else categorical).append(name)
     return continuous, categorical
 
@@ -38,7 +39,10 @@ def cont_cat_split(
 def df_shrink(
     df: Any, skip: Sequence[str] = (), obj2cat: bool = True, int2uint: bool = False
 ) -> Any:
-    """Return a pandas frame in the smallest types that hold its values.
+    """Return a pandas frame in the smallest types that hold the range of its values.
+
+    Floating point columns become float32 where no value is too large for it: their precision is
+    then seven digits.
 
     Args:
         df: A pandas frame; it is not changed.

@@ -38,6 +38,7 @@ def _moments(series: nw.Series[Any]) -> tuple[Any, np.ndarray]:
     import pandas as pd
 
     if not series.dtype.is_temporal():
+        _refuse_numbers(series)
         try:
             parsed = pd.to_datetime(pd.Series(series.to_list()))
         except (ValueError, TypeError) as error:
@@ -53,6 +54,15 @@ def _moments(series: nw.Series[Any]) -> tuple[Any, np.ndarray]:
     micros = utc.to_numpy().astype("datetime64[us]")
     elapsed = np.where(np.isnat(micros), np.nan, micros.astype(np.int64) / 1e6)
     return pd.DatetimeIndex(wall.to_numpy().astype("datetime64[us]")), elapsed
+
+
+def _refuse_numbers(series: nw.Series[Any]) -> None:
+    """Numbers say neither unit nor format: read as nanoseconds, 20200101 would be in 1970."""
+    if series.dtype.is_numeric():
+        raise ValueError(
+            f"column {series.name!r} holds numbers ({series.dtype}), not dates: turn them into "
+            "dates first, such as by pd.to_datetime(..., unit='s') or format='%Y%m%d'"
+        )
 
 
 def _added(data: Any, columns: dict[str, np.ndarray], drop: str | None) -> Any:
@@ -170,6 +180,7 @@ def make_date(df: Any, date_field: str) -> None:
     series = column(as_frame(df), date_field)
     if series.dtype.is_temporal():
         return
+    _refuse_numbers(series)
     try:
         df[date_field] = pd.to_datetime(df[date_field])
     except (ValueError, TypeError) as error:
@@ -191,29 +202,52 @@ def add_elapsed_times(
         A new frame in the order of `df`, with `After<event>` and `Before<event>`: days since the
         last event (0 on its day, and before the first) and days until the next as a negative
         number, and `<event>_bw` and `<event>_fw`: the number of events in the last and the next
-        seven rows of the base.
+        seven rows of the base. A missing event is none.
+
+    Raises:
+        KeyError: There is no such column.
+        ValueError: An event column holds text, or a date or a base value is missing.
     """
     import pandas as pd
 
     names = [field_names] if isinstance(field_names, str) else list(field_names)
     for name in (*names, date_field, base_field):
         column(as_frame(df), name)
+    given_order, df = df.index, df.reset_index(drop=True)
     make_date(df, date_field)
-    given_order = df.index
-    result = df.reset_index(drop=True).sort_values([base_field, date_field])
-    groups = result.groupby(base_field, sort=False)
-    dates = result[date_field]
-    for name in names:
-        happened = result[name].astype(bool)
-        event = dates.where(happened)
-        last = event.groupby(result[base_field], sort=False).ffill()
-        following = event.groupby(result[base_field], sort=False).bfill()
+    for name in (date_field, base_field):
+        if df[name].isna().any():
+            label = given_order[int(df[name].isna().to_numpy().argmax())]
+            raise ValueError(f"column {name!r} is missing in row {label!r}")
+    result = df.sort_values([base_field, date_field])
+    dates, bases = result[date_field], result[base_field]
+    happened = {name: _events(result[name]) for name in names}
+    for name, events in happened.items():
+        event = dates.where(events)
+        last = event.groupby(bases, sort=False).ffill()
+        following = event.groupby(bases, sort=False).bfill()
         result[f"After{name}"] = (dates - last).dt.days.fillna(0).astype(np.int64)
         result[f"Before{name}"] = (dates - following).dt.days.fillna(0).astype(np.int64)
-    for name in names:
-        counts = groups[name]
+    for name, events in happened.items():
+        counts = events.astype(np.float64).groupby(bases, sort=False)
         result[f"{name}_bw"] = counts.transform(lambda days: days.rolling(7, min_periods=1).sum())
         result[f"{name}_fw"] = counts.transform(
             lambda days: days[::-1].rolling(7, min_periods=1).sum()[::-1]
         )
     return pd.DataFrame(result).sort_index().set_axis(given_order)
+
+
+def _events(values: Any) -> Any:
+    """Where an event happens: what is true or not zero; what is missing is no event."""
+    import pandas as pd
+
+    present = values.notna()
+    texts = values[present].map(lambda value: isinstance(value, str))
+    if texts.any():
+        raise ValueError(
+            f"column {values.name!r} holds text, such as {values[present][texts].iloc[0]!r}; an "
+            "event column holds truth values or numbers"
+        )
+    happened = pd.Series(False, index=values.index)
+    happened[present] = values[present].astype(bool)
+    return happened

@@ -9,6 +9,7 @@ Anything else with `__call__(texts)` that yields a list of tokens for each text 
 tokenizer that needs to see the corpus first has `setup(texts, rules)`.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -84,7 +85,7 @@ class SpacyTokenizer:
         self.buf_sz = buf_sz
         self._split = self._made()
 
-    def _made(self) -> Callable[[str], Any]:
+    def _made(self) -> Callable[[str], list[str]]:
         """Make the language's tokenizer."""
         import spacy
         from spacy.symbols import ORTH
@@ -96,18 +97,24 @@ class SpacyTokenizer:
                 f"spaCy has no tokenizer for the language {self.lang!r} ({error}): "
                 "give a language code such as 'en', or 'xx' for none in particular"
             ) from error
-        for token in self.special_toks:
-            # One special case makes spaCy match them all against every text, which is ten times as
-            # slow; tokens that its rules keep whole anyway, such as torte's own, need none.
-            if [part.text for part in tokenizer(token)] != [token]:
-                tokenizer.add_special_case(token, [{ORTH: token}])
-        return tokenizer
+
+        def split(text: str) -> list[str]:
+            return [token.text for token in tokenizer(text)]
+
+        # One special case makes spaCy match them all against every text, which is ten times as
+        # slow; tokens that its rules keep whole anyway, such as torte's own, need none.
+        cut = [token for token in self.special_toks if split(token) != [token]]
+        if cut and not hasattr(tokenizer, "add_special_case"):  # as that for Chinese
+            return _around(cut, split)
+        for token in cut:
+            tokenizer.add_special_case(token, [{ORTH: token}])
+        return split
 
     def __call__(self, items: Iterable[str]) -> Iterator[list[str]]:
         """Give the tokens of each text."""
-        return ([token.text for token in self._document(text)] for text in items)
+        return map(self._tokens, items)
 
-    def _document(self, text: str) -> Any:
+    def _tokens(self, text: str) -> list[str]:
         """Tokenize a text; halves of surrogate pairs, which no file may hold, become `\ufffd`."""
         try:
             return self._split(text)
@@ -125,6 +132,23 @@ class SpacyTokenizer:
 
 
 WordTokenizer = SpacyTokenizer
+
+
+def _around(
+    special: Sequence[str], split: Callable[[str], list[str]]
+) -> Callable[[str], list[str]]:
+    """Return a function that splits what is between special tokens."""
+    known = set(special)
+    words = re.compile(rf"(?<!\S)({'|'.join(map(re.escape, special))})(?!\S)")
+
+    def split_between(text: str) -> list[str]:
+        tokens: list[str] = []
+        for part in words.split(text):
+            # The spaces around special tokens are theirs.
+            tokens += [part] if part in known else split(part.strip(" "))
+        return tokens
+
+    return split_between
 
 
 class HuggingFaceTokenizer:

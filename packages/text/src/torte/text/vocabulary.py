@@ -1,5 +1,6 @@
 """Tokens to numbers and back."""
 
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -90,14 +91,28 @@ class Numericalize(Transform):
 
     def setups(self, items: Iterable[Sequence[str]]) -> None:
         """Make a vocabulary of lists of tokens, unless there is one."""
-        if self.vocab is None and items is not None:
-            part = corpus_part(items)
+        part = corpus_part(items)
+        if self.vocab is not None:
+            if part is not None:
+                self._compare(part[0].counter(part[1]))
+        elif items is not None:
             counter = (
                 Counter(token for tokens in items for token in tokens)
                 if part is None
                 else part[0].counter(part[1])
             )
             self._take(make_vocab(counter, self.min_freq, self.max_vocab, self.special_toks))
+
+    def _compare(self, counter: Mapping[str, int]) -> None:
+        """Warn where most tokens are not in the vocabulary that was given."""
+        unknown = sum(times for token, times in counter.items() if token not in self.o2i)
+        if unknown > 0.8 * sum(counter.values()):
+            missing = [token for token in counter if token not in self.o2i]
+            warnings.warn(
+                "four of five tokens are not in the vocabulary, such as "
+                f"{missing[:5]}: it may be that of another tokenizer",
+                stacklevel=2,
+            )
 
     def encodes(self, o: list | tuple | L) -> TensorText:
         """Return the numbers of tokens; those that the vocabulary has not become `xxunk`.

@@ -105,9 +105,15 @@ def tabular_learner(
         **kwargs: For `Learner`; they go before what `arch` brings.
 
     Raises:
-        ValueError: There is no such `arch`, or it does not take an argument.
+        ValueError: There is no such `arch`, it does not take an argument, or there are several
+            targets of categories and no `loss_func` for them.
     """
     table = dls.train.dataset
+    if len(table.target.encoders) > 1 and kwargs.get("loss_func") is None:
+        raise ValueError(
+            f"targets {list(table.y_names)} are categories of their own: give loss_func and n_out "
+            "for them, or make them columns of true and false (any number of labels at once)"
+        )
     settings = dict(config or {})
     n_out = get_c(dls) if n_out is None else n_out
     if arch == "mlp":

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import narwhals.stable.v2 as nw
 import numpy as np
 import torch
 from torch import Tensor
 
-from torte.data.blocks import CategoryBlock, RegressionBlock, TransformBlock
+from torte.data.blocks import CategoryBlock, MultiCategoryBlock, RegressionBlock, TransformBlock
 from torte.data.categories import Categorize, EncodedMultiCategorize
 from torte.data.tensors import TensorCategory, TensorMultiCategory, TensorRegression
 from torte.dispatch import serializable
@@ -23,7 +24,8 @@ class Target:
     Args:
         names: The columns.
         block: `CategoryBlock`, `RegressionBlock` or `MultiCategoryBlock(encoded=True)`; by default
-            numbers where every column is numeric, categories otherwise.
+            numbers where every column is numeric, any number of labels at once where several
+            columns are all true or false, categories otherwise.
     """
 
     def __init__(self, names: Sequence[str], block: TransformBlock | None = None) -> None:
@@ -41,8 +43,7 @@ class Target:
         """
         columns = [column(frame, name) for name in self.names]
         if self.block is None:
-            numeric = all(series.dtype.is_numeric() for series in columns)
-            self.block = RegressionBlock() if numeric else CategoryBlock()
+            self.block = self._block_for(columns)
         tfms = list(self.block.type_tfms)
         self.encoded = next((t for t in tfms if isinstance(t, EncodedMultiCategorize)), None)
         given = next((t for t in tfms if isinstance(t, Categorize)), None)
@@ -53,6 +54,14 @@ class Target:
             encoder = given if place == 0 else Categorize(sort=given.sort, add_na=given.add_na)
             encoder.setup(categories(series)[1] if labels is None else labels[series.name])
             self.encoders.append(encoder)
+
+    def _block_for(self, columns: Sequence[nw.Series[Any]]) -> TransformBlock:
+        """Return what the types of the columns say that they are."""
+        if all(series.dtype.is_numeric() for series in columns):
+            return RegressionBlock()
+        if len(columns) > 1 and all(series.dtype == nw.Boolean for series in columns):
+            return MultiCategoryBlock(encoded=True, vocab=self.names)
+        return CategoryBlock()
 
     def config(self) -> dict[str, Any]:
         """The names of the columns."""
@@ -83,13 +92,13 @@ class Target:
         """Return the frame with numbers in the target columns.
 
         Raises:
-            ValueError: A label is missing.
+            ValueError: A label is missing, or neither true nor false where several may hold.
             UnknownLabelError: A label is not in the vocabulary.
         """
         encoded: dict[str, np.ndarray] = {}
         for place, name in enumerate(self.names):
             if not self.encoders:
-                encoded[name] = numbers(column(frame, name)).astype(np.float32)
+                encoded[name] = self._numbers(frame, name)
                 continue
             codes, values = categories(column(frame, name))
             if (codes < 0).any() and not self.encoders[place].add_na:
@@ -99,9 +108,21 @@ class Target:
             encoded[name] = np.array([*table, 0], dtype=np.int64)[codes]
         return with_columns(frame, encoded)
 
+    def _numbers(self, frame: Frame, name: str) -> np.ndarray:
+        """Return a column of numbers, or of labels that hold (1) or do not (0), as float32."""
+        values = numbers(column(frame, name)).astype(np.float32)
+        if self.encoded is not None and (wrong := np.flatnonzero(~np.isin(values, (0, 1)))).size:
+            row = int(wrong[0])
+            raise ValueError(
+                f"target {name!r} holds {values[row]} in row {row}: a label is true or false"
+            )
+        return values
+
     def decode(self, frame: Frame) -> Frame:
         """Return the frame with labels in the target columns."""
         decoded: dict[str, Any] = {}
+        if self.encoded is not None:
+            decoded = {name: numbers(frame[name]) > 0.5 for name in self.names}
         for name, encoder in zip(self.names, self.encoders, strict=False):
             vocab = encoder.vocab or ()
             decoded[name] = [vocab[int(code)] for code in frame[name].to_list()]

@@ -41,6 +41,11 @@ PARTS: dict[str, list[Run]] = {
     "items": [Run("bench_items", threads=1)],
     "loader": [Run("bench_loader", threads=1), Run("bench_worker_memory", threads=1)],
     "augment": [Run("bench_augment"), Run("bench_augment", ("--keep-memory",))],
+    "text": [
+        Run("bench_text", ("tokens",), threads=1),
+        Run("bench_text", ("batches",), threads=1),
+        Run("bench_text", ("training",), threads=1),
+    ],
     "growth": [Run("bench_growth")],
 }
 

@@ -41,6 +41,18 @@ def test_special_tokens_of_ones_own_are_kept_whole() -> None:
     assert list(tokenizer(["a <mask> b"])) == [["a", "<mask>", "b"]]
 
 
+def test_spacy_forgets_strings_when_there_are_too_many(monkeypatch) -> None:
+    monkeypatch.setattr("torte.text.tokenizers.MOST_STRINGS", 1000)
+    tokenizer = SpacyTokenizer()
+    texts = [[f"word{n}x isn't {k}" for k in range(10)] for n in range(3000)]
+    sizes = []
+    for chunk in texts:
+        expected = [[f"{part.split()[0]}", "is", "n't", part.split()[-1]] for part in chunk]
+        assert list(tokenizer(chunk)) == expected
+        sizes.append(len(tokenizer._strings))
+    assert max(sizes) < min(sizes) + 1100
+
+
 def test_an_unknown_language_is_named() -> None:
     with pytest.raises(ValueError, match="no tokenizer for the language 'qq'"):
         SpacyTokenizer("qq")

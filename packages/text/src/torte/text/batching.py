@@ -71,10 +71,11 @@ def pad_chunk(
     An encoder that reads chunk by chunk then meets chunks of nothing but padding, which it can
     pass over, and the text itself begins at the beginning of a chunk.
     """
-    missing = pad_len - len(text)
-    chunks = text.new_full((missing // seq_len * seq_len,), pad_idx)
-    rest = text.new_full((missing % seq_len,), pad_idx)
-    return torch.cat([chunks, text, rest] if pad_first else [text, rest, chunks])
+    chunks = (pad_len - len(text)) // seq_len * seq_len
+    start = chunks if pad_first else 0
+    padded = text.new_full((pad_len,), pad_idx)
+    padded[start : start + len(text)] = text
+    return padded
 
 
 @serializable("torte.text.PadInput")

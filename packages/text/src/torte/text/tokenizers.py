@@ -28,6 +28,10 @@ __all__ = [
 ]
 
 
+# About 400 bytes each; then spaCy's tokenizer is made anew.
+MOST_STRINGS = 200_000
+
+
 class TextTokenizer(Protocol):
     """What a tokenizer is."""
 
@@ -83,20 +87,29 @@ class SpacyTokenizer:
         self.lang = lang
         self.special_toks = list(SPECIAL_TOKENS if special_toks is None else special_toks)
         self.buf_sz = buf_sz
-        self._split = self._made()
+        self._make()
 
-    def _made(self) -> Callable[[str], list[str]]:
-        """Make the language's tokenizer."""
+    def _make(self) -> None:
+        """Make the language's tokenizer, which remembers every string that it has seen."""
+        language = self._language()
+        self._split = self._splitter(language.tokenizer)
+        self._strings = language.vocab.strings
+        self._most_strings = len(self._strings) + MOST_STRINGS
+
+    def _language(self) -> Any:
         import spacy
-        from spacy.symbols import ORTH
 
         try:
-            tokenizer: Any = spacy.blank(self.lang).tokenizer
+            return spacy.blank(self.lang)
         except ImportError as error:
             raise ValueError(
                 f"spaCy has no tokenizer for the language {self.lang!r} ({error}): "
                 "give a language code such as 'en', or 'xx' for none in particular"
             ) from error
+
+    def _splitter(self, tokenizer: Any) -> Callable[[str], list[str]]:
+        """Return a function that splits a text and keeps special tokens whole."""
+        from spacy.symbols import ORTH
 
         def split(text: str) -> list[str]:
             return [token.text for token in tokenizer(text)]
@@ -112,6 +125,8 @@ class SpacyTokenizer:
 
     def __call__(self, items: Iterable[str]) -> Iterator[list[str]]:
         """Give the tokens of each text."""
+        if len(self._strings) > self._most_strings:
+            self._make()
         return map(self._tokens, items)
 
     def _tokens(self, text: str) -> list[str]:
@@ -124,11 +139,12 @@ class SpacyTokenizer:
 
     def __getstate__(self) -> dict[str, Any]:
         # Worker processes make their own: spaCy's tokenizer takes longer to send than to make.
-        return {key: value for key, value in self.__dict__.items() if key != "_split"}
+        made = ("_split", "_strings", "_most_strings")
+        return {key: value for key, value in self.__dict__.items() if key not in made}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._split = self._made()
+        self._make()
 
 
 WordTokenizer = SpacyTokenizer

@@ -91,13 +91,19 @@ class WeightDroppedLSTM(nn.LSTM):
         self.weight_p = weight_p
 
     def _dropped_weights(self) -> list[Tensor]:
-        """Return all weights, the recurrent ones with dropout, as views of one block of memory."""
+        """Return all weights, the recurrent ones with dropout; on a GPU in one block of memory."""
         names = [name for group in self._all_weights for name in group]
         dropped: list[Tensor] = []
         for name in names:
             weight = getattr(self, name)
             is_recurrent = name.startswith("weight_hh")
             dropped.append(F.dropout(weight, self.weight_p) if is_recurrent else weight)
+        if not dropped[0].is_cuda:
+            return dropped  # elsewhere the block would be one more copy
+        return self._in_one_block(names, dropped)
+
+    def _in_one_block(self, names: list[str], dropped: list[Tensor]) -> list[Tensor]:
+        """Return weights as views of one block of memory, in cuDNN's order."""
         # cuDNN's order: the matrices of all directions, then the biases of all directions.
         order = sorted(range(len(names)), key=lambda position: names[position].startswith("bias"))
         block = torch.cat([dropped[position].flatten() for position in order])

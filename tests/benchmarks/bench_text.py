@@ -1,0 +1,223 @@
+"""Text: tokenizing, batches and language model training beside fastai's.
+
+Run with `OMP_NUM_THREADS=1 python tests/benchmarks/bench_text.py`, or one part of it: `tokens`,
+`batches`, `training`. Texts are the clothing reviews: the sample that ships with torte, or all with
+`TORTE_BENCHMARK_DATA` naming the folder of the fetched set. Budgets: tokenizing at least 5 times as
+fast as fastai, and 0.9 of spaCy and the rules added up; training at least 1.3 times as fast.
+"""
+
+import importlib.util
+import os
+import sys
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from common import measure, print_facts, print_table, timing, versions
+
+TEXTS = 1000
+HAS_FASTAI = importlib.util.find_spec("fastai") is not None
+# Sizes of the published model on few words, and of one that fits a processor's caches.
+MODELS = {"published sizes": (400, 1152, 3, 8, 36), "small": (64, 128, 2, 32, 72)}
+
+
+def reviews() -> list[str]:
+    """Some reviews."""
+    import pandas as pd
+    from torte.data import URLs, untar_data
+
+    folder = os.environ.get("TORTE_BENCHMARK_DATA")
+    if folder:
+        texts = pd.read_parquet(Path(folder) / "reviews.parquet")["Review Text"]
+    else:
+        texts = pd.read_csv(untar_data(URLs.REVIEWS_SAMPLE) / "reviews.csv")["text"]
+    return texts.dropna().tolist()[:TEXTS]
+
+
+def bench_tokens() -> None:
+    """Texts to tokens in one process, rules included."""
+    import spacy
+    from torte.text import SpacyTokenizer, TokenizeWithRules, WhitespaceTokenizer, apply_rules
+    from torte.text.parallel import tokenized_chunks
+    from torte.text.rules import DEFAULT_RULES
+
+    texts = reviews()
+    plain = spacy.blank("en").tokenizer
+    ruled = [apply_rules(text, DEFAULT_RULES) for text in texts]
+    tokenize = TokenizeWithRules(SpacyTokenizer())
+    candidates: dict[str, Callable[[], Any]] = {
+        "torte, spaCy with rules": lambda: list(tokenize(texts)),
+        "torte, to numbers of a corpus": lambda: list(tokenized_chunks(texts, tokenize, 0)),
+        "spaCy alone": lambda: [[token.text for token in plain(text)] for text in ruled],
+        "torte's rules alone": lambda: [apply_rules(text, DEFAULT_RULES) for text in texts],
+        "torte, white space with rules": lambda: list(
+            TokenizeWithRules(WhitespaceTokenizer())(texts)
+        ),
+    }
+    if HAS_FASTAI:
+        from fastai.text.core import TokenizeWithRules as Theirs
+        from fastai.text.core import WordTokenizer
+
+        theirs = Theirs(WordTokenizer())
+        candidates["fastai, spaCy with rules"] = lambda: list(theirs(texts))
+    if importlib.util.find_spec("tokenizers"):
+        candidates["tokenizers, BPE alone"] = _byte_pairs(texts)
+    timings = measure(candidates, rounds=9, seconds=0.01)
+    absent = () if HAS_FASTAI else ("fastai, spaCy with rules",)
+    print_table(f"{TEXTS} reviews to tokens", timings, "torte, spaCy with rules", absent)
+    fastest = {name: each.fastest for name, each in timings.items()}
+    own = fastest["torte, spaCy with rules"]
+    parts = fastest["spaCy alone"] + fastest["torte's rules alone"]
+    rows = {name: [f"{TEXTS / taken:,.0f}"] for name, taken in fastest.items()}
+    print_facts("Texts a second", ["texts/s"], rows)
+    budgets = {"of spaCy and rules added up (budget 0.9)": [f"{parts / own:.2f}"]}
+    if HAS_FASTAI:
+        gain = fastest["fastai, spaCy with rules"] / own
+        budgets["times as fast as fastai (budget 5)"] = [f"{gain:.1f}"]
+    print_facts("Tokenizing", ["ratio"], budgets)
+
+
+def _byte_pairs(texts: list[str]) -> Callable[[], Any]:
+    """Hugging Face's byte pairs, trained on the texts, in one thread."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    tokenizer: Any = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel()
+    tokenizer.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=8000, show_progress=False))
+    return lambda: [encoding.tokens for encoding in tokenizer.encode_batch(texts)]
+
+
+def _numbers() -> tuple[list[torch.Tensor], list[str]]:
+    """The reviews as token numbers, and their words."""
+    from torte.text import Numericalize, SpacyTokenizer, TokenizeWithRules
+
+    tokens = list(TokenizeWithRules(SpacyTokenizer())(reviews()))
+    numericalize = Numericalize()
+    numericalize.setup(tokens)
+    return [torch.tensor(numericalize(each).tolist()) for each in tokens], list(
+        numericalize.vocab or ()
+    )
+
+
+def _pass(loader: Any) -> Callable[[], None]:
+    def run() -> None:
+        for _ in loader:
+            pass
+
+    return run
+
+
+def bench_batches() -> None:
+    """Token numbers to batches: rows of a language model, and padded texts of like length."""
+    from torte.text import LMDataLoader, SortedDL, pad_input_chunk
+
+    numbers, _ = _numbers()
+    labelled = [(text, torch.tensor(place % 2)) for place, text in enumerate(numbers)]
+    settings: dict[str, Any] = {"bs": 32, "shuffle": True}
+    rows: dict[str, Callable[[], None]] = {
+        "torte LMDataLoader": _pass(LMDataLoader(numbers, seq_len=72, **settings))
+    }
+    padded: dict[str, Callable[[], None]] = {
+        "torte SortedDL": _pass(
+            SortedDL(labelled, before_batch=pad_input_chunk, num_workers=0, **settings)
+        )
+    }
+    if HAS_FASTAI:
+        from fastai.text import data as fastai
+
+        theirs = fastai.LMDataLoader(numbers, seq_len=72, num_workers=0, **settings)
+        rows["fastai LMDataLoader"] = _pass(theirs)
+        sorted_loader = fastai.SortedDL(
+            labelled, before_batch=fastai.pad_input_chunk, num_workers=0, **settings
+        )
+        padded["fastai SortedDL"] = _pass(sorted_loader)
+    print_table("A pass of a language model's batches", measure(rows, 9, 0.01), next(iter(rows)))
+    print_table("A pass of padded texts", measure(padded, 9, 0.01), next(iter(padded)))
+
+
+def _torte_learner(numbers: Any, vocab: list[str], sizes: tuple[int, ...]) -> Any:
+    from torte.data import DataLoaders
+    from torte.text import AWD_LSTM, LMDataLoader, language_model_learner
+
+    emb_sz, n_hid, n_layers, bs, seq_len = sizes
+    loader = LMDataLoader(numbers, bs=bs, seq_len=seq_len, shuffle=True)
+    dls: Any = DataLoaders(loader, loader)
+    dls.vocab = vocab
+    config = {"emb_sz": emb_sz, "n_hid": n_hid, "n_layers": n_layers}
+    return language_model_learner(dls, AWD_LSTM, config=config)
+
+
+def _fastai_learner(numbers: Any, vocab: list[str], sizes: tuple[int, ...]) -> Any:
+    from fastai.data.core import DataLoaders
+    from fastai.text.data import LMDataLoader
+    from fastai.text.learner import language_model_learner
+    from fastai.text.models.awdlstm import AWD_LSTM, awd_lstm_lm_config
+
+    emb_sz, n_hid, n_layers, bs, seq_len = sizes
+    loader = LMDataLoader(numbers, bs=bs, seq_len=seq_len, shuffle=True, num_workers=0)
+    dls = DataLoaders(loader, loader)
+    dls.vocab = vocab
+    config = {**awd_lstm_lm_config, "emb_sz": emb_sz, "n_hid": n_hid, "n_layers": n_layers}
+    return language_model_learner(dls, AWD_LSTM, config=config, pretrained=False)
+
+
+def _training(make: Callable[..., Any], seconds: dict[str, list[float]], name: str) -> Any:
+    """Return what trains through a pass, noting the time of each batch from its end to the next."""
+
+    def run(*data: Any) -> None:
+        learn = make(*data)
+        ends: list[float] = []
+        before = learn.loss_func
+
+        def watched(*arguments: Any, **kwargs: Any) -> Any:
+            if learn.model.training:
+                ends.append(time.perf_counter())
+            return before(*arguments, **kwargs)
+
+        learn.loss_func = watched
+        with learn.no_bar(), learn.no_logging():
+            learn.fit(1, 1e-3)
+        seconds[name] += [after - earlier for earlier, after in pairwise(ends)]
+
+    return run
+
+
+def bench_training(which: str) -> None:
+    """A training batch of the language model: forward, backward, penalties, clipping none, Adam."""
+    numbers, vocab = _numbers()
+    sizes = MODELS[which]
+    tokens = sizes[3] * sizes[4]
+    batches = 6 if sizes[0] > 100 else 25
+    part = [torch.cat(numbers)[: tokens * batches + 1]]
+    makers = {"torte": _torte_learner} | ({"fastai": _fastai_learner} if HAS_FASTAI else {})
+    taken: dict[str, list[float]] = {name: [] for name in makers}
+    for _ in range(3):
+        for name, make in makers.items():
+            _training(make, taken, name)(part, vocab, sizes)
+    timings = {name: timing(each) for name, each in taken.items()}
+    title = f"AWD-LSTM, {which}: a training batch of {tokens} tokens, {len(vocab)} words"
+    print_table(title, timings, "torte", () if HAS_FASTAI else ("fastai",))
+    rows = {name: [f"{tokens / each.fastest:,.0f}"] for name, each in timings.items()}
+    print_facts(f"Tokens a second, {which}", ["tokens/s"], rows)
+
+
+def main() -> None:
+    """Print every table, or those of the parts that are named."""
+    chosen = sys.argv[1:] or ["tokens", "batches", "training"]
+    versions("torch", "spacy", "tokenizers", "fastai")
+    torch.set_num_threads(1)
+    if "tokens" in chosen:
+        bench_tokens()
+    if "batches" in chosen:
+        bench_batches()
+    for which in MODELS:
+        if "training" in chosen or which.split()[0] in chosen:
+            bench_training(which)
+
+
+if __name__ == "__main__":
+    main()

@@ -107,7 +107,7 @@ def test_a_batch_of_the_training_loop() -> None:
     learner = per_one(lambda batches: python_calls(fit(batches)))
     idle = per_one(lambda batches: python_calls(fit(batches, Idle())))
     assert learner - bare < 68
-    assert idle - learner <= 2
+    assert idle - learner < 3  # its own two, and what the interpreter does now and then
 
 
 def test_operations_of_the_training_loop() -> None:

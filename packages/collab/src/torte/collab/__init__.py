@@ -7,6 +7,7 @@ from torte.collab.builders import (
     create_feature_dot_bias,
 )
 from torte.collab.features import FeatureDotBias, SideFeatures
+from torte.collab.fold_in import FoldIn
 from torte.collab.learner import CollabLearner, collab_learner
 from torte.collab.loaders import CollabDataLoaders
 from torte.collab.models import EmbeddingDotBias, EmbeddingNN
@@ -31,6 +32,7 @@ __all__ = [
     "EmbeddingDotBias",
     "EmbeddingNN",
     "FeatureDotBias",
+    "FoldIn",
     "LeaveLastOut",
     "RankingScores",
     "Recommending",

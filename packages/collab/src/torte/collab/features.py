@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from torte.collab.models import EmbeddingDotBias, neutral_last
 from torte.dispatch import serializable
-from torte.learner.layers import sigmoid_range, trunc_normal_
+from torte.learner.layers import trunc_normal_
 
 __all__ = ["FeatureDotBias", "SideFeatures"]
 
@@ -130,20 +130,15 @@ class FeatureDotBias(EmbeddingDotBias):
         parts = codes[..., 2:].split(self.n_cats, dim=-1)
         return list(zip(parts, numbers.split(self.n_conts, dim=-1), strict=True))
 
-    def forward(self, x: Tensor, x_cont: Tensor | None = None) -> Tensor:
-        """Predict the ratings of rows of codes and numbers."""
-        user, item, event = self._sides(x, x_cont)
-        (user_vector, user_bias), (item_vector, item_bias) = (
-            self.user_side(*user),
-            self.item_side(*item),
+    def parts(self, x: Tensor, x_cont: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the vectors of user (with event) and item, with features, and the biases."""
+        sides = (self.user_side, self.item_side, self.event_side)
+        pairs = zip(sides, self._sides(x, x_cont), strict=True)
+        (user, user_bias), (item, item_bias), (event, event_bias) = (
+            side(*features) for side, features in pairs
         )
-        event_vector, event_bias = self.event_side(*event)
-        users, items = x[..., 0], x[..., 1]
-        query = self.u_weight(users) + user_vector + event_vector
-        key = self.i_weight(items) + item_vector
-        rating = (query * key).sum(dim=-1) + user_bias + item_bias + event_bias
-        rating = rating + self.u_bias(users).squeeze(-1) + self.i_bias(items).squeeze(-1)
-        return rating if self.y_range is None else sigmoid_range(rating, *self.y_range)
+        own_user, own_item, bias = super().parts(x)
+        return own_user + user + event, own_item + item, bias + user_bias + item_bias + event_bias
 
     def remember_sides(self, codes: Tensor, numbers: Tensor | None) -> None:
         """Keep the features of the users and items in these rows, to score all pairs later."""

@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from torte.collab.builders import create_collab_model
 from torte.collab.features import FeatureDotBias
+from torte.collab.fold_in import FoldIn
 from torte.collab.models import EmbeddingDotBias
-from torte.collab.recommending import Recommending
 from torte.collab.table import TabularCollab
 from torte.dispatch import delegates, serializable
 from torte.learner import Learner
@@ -20,7 +21,7 @@ __all__ = ["CollabLearner", "collab_learner"]
 
 
 @serializable("torte.collab.CollabLearner")
-class CollabLearner(Recommending, TabularLearner):
+class CollabLearner(FoldIn, TabularLearner):
     """A learner of ratings that recommends items to users and finds items like others.
 
     Args:
@@ -32,6 +33,7 @@ class CollabLearner(Recommending, TabularLearner):
     def __init__(self, dls: Any, model: nn.Module, **kwargs: Any) -> None:
         super().__init__(dls, model, **kwargs)
         table = self._table()
+        self.folded = torch.empty(0, 2, dtype=torch.int64)
         if isinstance(model, EmbeddingDotBias):
             model.classes = {name: table.classes[name] for name in table.cat_names[:2]}
             model.user, model.item = table.user_name, table.item_name

@@ -80,11 +80,16 @@ class EmbeddingDotBias(nn.Module):
         model.classes, model.user, model.item = classes, user, item
         return model
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Predict the ratings of pairs of codes."""
+    def parts(self, x: Tensor, x_cont: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what ratings are made of: the users' and the items' vectors, and the biases."""
         users, items = x[..., 0], x[..., 1]
-        dot = (self.u_weight(users) * self.i_weight(items)).sum(dim=-1)
-        rating = dot + self.u_bias(users).squeeze(-1) + self.i_bias(items).squeeze(-1)
+        bias = self.u_bias(users).squeeze(-1) + self.i_bias(items).squeeze(-1)
+        return self.u_weight(users), self.i_weight(items), bias
+
+    def forward(self, x: Tensor, x_cont: Tensor | None = None) -> Tensor:
+        """Predict the ratings of pairs of codes."""
+        user, item, bias = self.parts(x, x_cont)
+        rating = (user * item).sum(dim=-1) + bias
         return rating if self.y_range is None else sigmoid_range(rating, *self.y_range)
 
     def user_table(self) -> tuple[Tensor, Tensor]:

@@ -20,6 +20,8 @@ class Recommending:
 
     dls: Any
     model: nn.Module
+    folded: Tensor
+    """Codes of user and item of the ratings by which users and items were taken in: (rows, 2)."""
 
     def _dot_model(self) -> EmbeddingDotBias:
         """Return the model if it works by dot products.
@@ -46,8 +48,8 @@ class Recommending:
         return factors, bias
 
     def seen_items(self) -> SeenItems:
-        """Return what each user has rated in the training rows."""
-        return self._items_of(self.dls.train.tensors[0])
+        """Return what each user has rated in the training rows, and when they were taken in."""
+        return self._items_of(torch.cat([self.dls.train.tensors[0][:, :2], self.folded]))
 
     def _items_of(self, codes: Tensor) -> SeenItems:
         table = self._table()

@@ -14,6 +14,7 @@ from torte.dispatch import UnknownNameError
 
 __all__ = [
     "ModelRecipeError",
+    "amend_recipe",
     "build_model",
     "has_recipe",
     "keep_recipe",
@@ -135,6 +136,19 @@ def model_recipe(model: nn.Module) -> dict[str, Any]:
                 "give numbers, strings, booleans, None, or lists and dicts of them"
             )
     return {"name": name, "config": json.loads(json.dumps(arguments))}
+
+
+def amend_recipe(model: nn.Module, **arguments: Any) -> None:
+    """Note with which other arguments the builder would make a model as it has become.
+
+    Args:
+        model: A model that has changed its structure; one that no builder made is left alone.
+        **arguments: The arguments that have changed.
+    """
+    recipe = getattr(model, _RECIPE, None)
+    if recipe is not None:
+        name, known = recipe
+        object.__setattr__(model, _RECIPE, (name, {**known, **arguments}))
 
 
 def _survives_json(value: Any) -> bool:

@@ -12,9 +12,17 @@ import pytest
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torte.data import Datasets, Normalize, TfmdDL
+from torte.data import (
+    CategoryBlock,
+    DataBlock,
+    Datasets,
+    IndexSplitter,
+    Normalize,
+    TfmdDL,
+    TransformBlock,
+)
 from torte.dispatch import Pipeline, Transform, typedispatch
-from torte.learner import Callback, Learner
+from torte.learner import Callback, CrossEntropyLossFlat, Learner
 from torte.optim import SGD, Adam, Lamb
 from torte.tabular import Categorify, TabularDataLoaders
 
@@ -108,6 +116,22 @@ def test_a_batch_of_the_training_loop() -> None:
     idle = per_one(lambda batches: python_calls(fit(batches, Idle())))
     assert learner - bare < 68
     assert idle - learner < 3  # its own two, and what the interpreter does now and then
+
+
+def test_a_prediction_of_one_item() -> None:
+    x = torch.randn(6, 4)
+    block = DataBlock(
+        (TransformBlock, CategoryBlock),
+        get_x=x.__getitem__,
+        get_y=lambda number: str(number % 2),
+        splitter=IndexSplitter([0, 1]),
+    )
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
+    learn = Learner(block.dataloaders(range(6), bs=2, num_workers=0, device="cpu"), model)
+    assert python_calls(lambda: learn.predict(3)) < 1050
+    batches = [(x, torch.zeros(6).long())]
+    learn = Learner((batches, batches), model, loss_func=CrossEntropyLossFlat())
+    assert python_calls(lambda: learn.predict(x[0])) < 500
 
 
 def test_operations_of_the_training_loop() -> None:

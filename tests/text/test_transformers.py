@@ -80,21 +80,21 @@ def tokenizer(reviews):
     )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def classes(reviews, tokenizer):
     return TransformersDataLoaders.from_df(
         reviews, tokenizer, text_col="text", label_col="about", bs=16, seed=1
     )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def language(reviews, tokenizer):
     return TransformersDataLoaders.from_df(
         reviews, tokenizer, "causal", text_col="text", bs=16, seed=1
     )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def words(reviews, tokenizer):
     """Words whose label is whether they begin with a vowel."""
     lists = reviews["text"].str.split().str[:20]

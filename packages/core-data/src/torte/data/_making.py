@@ -25,7 +25,7 @@ from torte.data.seeding import (
     seed_globals,
 )
 
-__all__ = ["BatchMaker"]
+__all__ = ["BatchMaker", "shortened"]
 
 
 class BatchMaker:
@@ -231,5 +231,10 @@ def _text_of(dataset: Any, sample: Any) -> str | None:
             raw = (dataset if source is None or callable(source) else source)[sample]
     except Exception:  # noqa: BLE001 - this text only decorates another error
         return None
+    return shortened(raw)
+
+
+def shortened(raw: Any) -> str:
+    """A raw item as a line of at most 200 characters."""
     text = " ".join(repr(raw).split())
     return text if len(text) <= 200 else f"{text[:197]}..."

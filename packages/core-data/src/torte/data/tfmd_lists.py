@@ -277,9 +277,9 @@ class TfmdLists(FilteredBase):
             f"expected one of {list(dict.fromkeys(self.types))}"
         )
 
-    def infer(self, x: Any) -> Any:
-        """Apply the transforms that still have to be applied to `x`, judging by its type."""
-        for step in self.tfms.fs[self.infer_idx(x) :]:
+    def infer(self, x: Any, start: int | None = None) -> Any:
+        """Apply the transforms from number `start` on; by default, judging by the type of `x`."""
+        for step in self.tfms.fs[self.infer_idx(x) if start is None else start :]:
             x = step(x, split_idx=self.split_idx)
         return x
 

@@ -10,18 +10,16 @@ from torch import Tensor
 
 from torte.data.errors import LoaderError
 from torte.data.loader import DataLoader
-from torte.data.tfmd_loader import TfmdDL
 from torte.dispatch import L, noop
 from torte.learner.callback_set import Callbacks, as_callbacks
 from torte.learner.callbacks.gathering import GatherPredsCallback
 from torte.learner.layers.inspection import NoneReduce
-from torte.learner.looking import Looking
-from torte.learner.loop import loader_length
+from torte.learner.predicting import Predicting
 
 __all__ = ["Inference"]
 
 
-class Inference(Looking):
+class Inference(Predicting):
     """The part of the Learner that predicts; nothing here changes anything (see `Looking`)."""
 
     def validate(self, ds_idx: int = 1, dl: Any = None, cbs: Callbacks = None) -> L:
@@ -128,55 +126,6 @@ class Inference(Looking):
             finally:
                 self.loss_func = loss_func
 
-    def predict(
-        self, item: Any, rm_type_tfms: int | None = None, with_input: bool = False
-    ) -> tuple[Any, ...]:
-        """Return the prediction for one item.
-
-        The item goes through the validation set's transforms (without the labelling) as one batch
-        of one. Learners over plain loaders take a sample as it is in a batch, less the batch
-        dimension.
-
-        Args:
-            item: What the data were made from: a path, an image, a row, a text.
-            rm_type_tfms: How many of the first item transforms to leave out.
-            with_input: Whether to return the decoded input too, first.
-
-        Returns:
-            `(decoded target, decoded prediction, prediction)`: for a classifier the category's
-            name, its number as a tensor, and the probabilities.
-        """
-        dl = self._one_item_loader(item, rm_type_tfms)
-        with self.alone():  # each of several processes predicts for itself
-            inputs, preds, _, decoded = self.get_preds(dl=dl, with_input=True, with_decoded=True)
-        shown_input, target = self._decoded_sample(dl, inputs, decoded)
-        result = (target, _first(decoded), _first(preds))
-        return (shown_input, *result) if with_input else result
-
-    def _one_item_loader(self, item: Any, rm_type_tfms: int | None) -> Any:
-        if isinstance(self._pipeline_loader(), TfmdDL):
-            keywords = {} if rm_type_tfms is None else {"rm_type_tfms": rm_type_tfms}
-            return self.dls.test_dl([item], num_workers=0, **keywords)
-        parts = item if isinstance(item, tuple) else (item,)
-        return [tuple(torch.as_tensor(part)[None] for part in parts)]
-
-    def _pipeline_loader(self) -> Any:
-        loaders = getattr(self.dls, "loaders", None) or [getattr(self.dls, "train", None)]
-        if len(loaders) > 1 and loader_length(loaders[1]) == 0:
-            return loaders[0]  # without items (a GAN has no validation set) it knows no types
-        return loaders[min(1, len(loaders) - 1)]
-
-    def _decoded_sample(self, dl: Any, inputs: Any, decoded: Any) -> tuple[Any, Any]:
-        """Input and target of a sample as the transforms' decodes give them, if there are any."""
-        if not isinstance(dl, TfmdDL):
-            return _first(inputs), _first(decoded)
-        inputs = _as_tuple(inputs)
-        if not hasattr(self.loss_func, "decodes"):
-            # What the model returns is no target then, so there is nothing to decode it by.
-            return _single(dl.decode_batch(inputs)[0]), _first(decoded)
-        shown = self._pipeline_loader().decode_batch((*inputs, *_as_tuple(decoded)))[0]
-        return _single(shown[: len(inputs)]), _single(shown[len(inputs) :])
-
     def show_results(
         self, ds_idx: int = 1, dl: Any = None, max_n: int = 9, shuffle: bool = True, **kwargs: Any
     ) -> None:
@@ -233,20 +182,3 @@ def _taken(value: Any, places: Tensor) -> Any:
     if isinstance(value, dict):
         return {key: _taken(item, places) for key, item in value.items()}
     return value
-
-
-def _as_tuple(value: Any) -> tuple[Any, ...]:
-    return value if isinstance(value, tuple) else (value,)
-
-
-def _single(parts: tuple[Any, ...]) -> Any:
-    return parts[0] if len(parts) == 1 else parts
-
-
-def _first(value: Any) -> Any:
-    """The first sample of a batch."""
-    if isinstance(value, tuple):
-        return tuple(_first(item) for item in value)
-    if isinstance(value, dict):
-        return {key: _first(item) for key, item in value.items()}
-    return value[0]

@@ -10,7 +10,14 @@ import torch
 from support.learners import assert_same, everything
 from torch import nn
 from torte.data import Categorize, Datasets, Normalize
-from torte.learner import CrossEntropyLossFlat, Learner, TraceError
+from torte.learner import (
+    BCEWithLogitsLossFlat,
+    CrossEntropyLossFlat,
+    Learner,
+    MSELossFlat,
+    TraceError,
+    serving_notes,
+)
 
 NAMES = ["cat", "dog", "owl"]
 
@@ -55,17 +62,39 @@ def test_onnx_gives_the_models_results_and_says_what_surrounds_it(tmp_path):
     assert json.loads(properties["torte"]) == notes
     assert notes["inputs"] == [{"dtype": "float32", "shape": [None, 4]}]
     assert notes["vocab"] == NAMES
-    assert notes["loss"] == {"name": "CrossEntropyLossFlat", "activation": "softmax"}
+    assert notes["loss"] == {
+        "name": "CrossEntropyLossFlat",
+        "axis": -1,
+        "activation": "softmax",
+        "decodes": "argmax",
+        "threshold": None,
+    }
 
 
 def test_notes_tell_the_statistics_of_normalization(tmp_path):
-    from torte.learner import serving_notes
-
     learn = row_learner(tmp_path)
     learn.dls.add_tfms([Normalize.from_stats(0.5, 0.25, dim=2)], "after_batch")
     (step,) = serving_notes(learn)["after_batch"]
     assert "Normalize" in step["name"]
     assert "0.25" in json.dumps(step["description"])
+
+
+@pytest.mark.parametrize(
+    ("loss", "activation", "decodes", "threshold"),
+    [
+        (CrossEntropyLossFlat(axis=1), "softmax", "argmax", None),
+        (BCEWithLogitsLossFlat(thresh=0.3), "sigmoid", "above", 0.3),
+        (MSELossFlat(), "identity", "identity", None),
+    ],
+)
+def test_notes_tell_what_results_mean(tmp_path, loss, activation, decodes, threshold):
+    learn = row_learner(tmp_path)
+    learn.loss_func = loss
+    notes = serving_notes(learn)["loss"]
+    assert [notes[key] for key in ("activation", "decodes")] == [activation, decodes]
+    assert notes["threshold"] == threshold
+    learn.loss_func = nn.MSELoss()
+    assert serving_notes(learn)["loss"] is None
 
 
 def test_a_model_that_has_no_onnx_leaves_no_file(tmp_path):

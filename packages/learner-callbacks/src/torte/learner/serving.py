@@ -13,13 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torte.dispatch import describe, patch, registered_name, undescribable
+from torte.data._structure import leaves
+from torte.dispatch import describe, noop, patch, registered_name, undescribable
 from torte.learner.example_batch import example_arguments
 from torte.learner.files import written
 from torte.learner.hooks import evaluating
 from torte.learner.learner import Learner
 from torte.learner.persistence import unwrapped
-from torte.learner.programs.tracing import TraceError, exported_program
+from torte.learner.programs.tracing import TraceError, dtype_and_shape, exported_program
 from torte.learner.state import model_restored
 
 __all__ = ["serving_notes", "to_onnx", "to_program"]
@@ -110,7 +111,7 @@ def _compare(file: Path, model: nn.Module, inputs: dict[str, Tensor], tolerance:
         batch = {name: torch.cat([value] * rows)[:rows].cpu() for name, value in inputs.items()}
         with evaluating(model), model_restored(model):
             device = next(iter(inputs.values())).device
-            wanted = _flat(model(*(value.to(device) for value in batch.values())))
+            wanted = leaves(model(*(value.to(device) for value in batch.values())))
         found = session.run(None, {name: value.numpy() for name, value in batch.items()})
         for want, have in zip(wanted, found, strict=True):
             far = (want.cpu().float() - torch.as_tensor(have).float()).abs().max()
@@ -120,33 +121,26 @@ def _compare(file: Path, model: nn.Module, inputs: dict[str, Tensor], tolerance:
                 )
 
 
-def _flat(value: Any) -> list[Tensor]:
-    if isinstance(value, Tensor):
-        return [value]
-    items = value.values() if isinstance(value, dict) else value
-    return [tensor for item in items for tensor in _flat(item)]
-
-
 def serving_notes(learn: Learner) -> dict[str, Any]:
     """Return, as JSON values, what a service must do before and after the model.
 
     - `inputs`: dtype and shape of each, null for the batch;
-    - `item`, `before_batch`, `batch`: the steps on an item, on the list of items and on the batch,
-      by name and settings; a step that cannot be described has its name alone;
+    - `types`: for each input the steps from what the data are made of (a path) to an item;
+    - `after_item`, `before_batch`, `after_batch`: the steps on an item, on the list of items and on
+      the batch. A step has a name and its settings as `description`, null if it has none;
     - `vocab`: of the targets, or null;
-    - `activation`, `decodes`: of the loss, by name and settings, or null.
+    - `loss`: what makes results of the model's scores, or null: its name, its `activation`
+      ("softmax" over `axis`, "sigmoid", "identity") and how that `decodes` ("argmax" over `axis`,
+      "above" the `threshold`, "identity"); null where it is something else.
     """
     args, kwargs = example_arguments(learn)
     dl = learn.loader(1) or learn.loader(0)
     stages = {name: getattr(dl, name, None) for name in _STAGES}
     return {
-        "inputs": [
-            {"dtype": str(value.dtype).removeprefix("torch."), "shape": [None, *value.shape[1:]]}
-            for value in (*args, *kwargs.values())
-        ],
+        "inputs": [dtype_and_shape(value) for value in (*args, *kwargs.values())],
         "types": [[_step(step) for step in tl.tfms] for tl in _lists_of(dl)],
         **{name: [_step(step) for step in pipe or ()] for name, pipe in stages.items()},
-        "vocab": _vocab(learn),
+        "vocab": _listed(getattr(learn.dls, "vocab", None)),
         "loss": _loss(learn.loss_func),
     }
 
@@ -163,10 +157,6 @@ def _step(step: Any) -> dict[str, Any]:
     return {"name": name, "description": settings}
 
 
-def _vocab(learn: Learner) -> Any:
-    return _listed(getattr(learn.dls, "vocab", None))
-
-
 def _listed(value: Any) -> Any:
     """Vocabularies as lists: those of several inputs or targets are lists of lists."""
     if value is None or isinstance(value, bool | int | float | str):
@@ -179,16 +169,27 @@ def _listed(value: Any) -> Any:
 def _loss(loss: Any) -> dict[str, Any] | None:
     if not hasattr(loss, "activation"):
         return None
-    sample = torch.tensor([[-1.0, 0.5, 2.0]])
-    found = next((name for name, known in _ACTIVATIONS.items() if _same(loss, known, sample)), None)
-    return {"name": type(loss).__name__, "activation": found}
+    scores = torch.tensor([[-1.0, 0.5, 2.0]])
+    threshold = getattr(loss, "thresh", None)
+    decoding = {**_DECODINGS, "above": lambda x: x > threshold}
+    return {
+        "name": type(loss).__name__,
+        "axis": getattr(loss, "axis", None),
+        "activation": _alike(loss.activation, _ACTIVATIONS, scores),
+        "decodes": _alike(getattr(loss, "decodes", noop), decoding, scores.softmax(-1)),
+        "threshold": threshold,
+    }
 
 
-def _same(loss: Any, known: Any, sample: Tensor) -> bool:
-    try:
-        return torch.allclose(loss.activation(sample), known(sample))
-    except Exception:  # noqa: BLE001 - a loss of several outputs has no activation on one
-        return False
+def _alike(function: Any, known: Mapping[str, Any], sample: Tensor) -> str | None:
+    """The name of the known function that gives what `function` gives."""
+    for name, other in known.items():
+        try:
+            if torch.equal(function(sample), other(sample)):
+                return name
+        except Exception:  # noqa: BLE001 - a loss of several outputs takes no single one
+            continue
+    return None
 
 
 _ACTIVATIONS = {
@@ -196,3 +197,4 @@ _ACTIVATIONS = {
     "sigmoid": torch.sigmoid,
     "identity": lambda x: x,
 }
+_DECODINGS = {"argmax": lambda x: x.argmax(-1), "identity": lambda x: x}

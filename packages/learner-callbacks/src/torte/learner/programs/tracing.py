@@ -21,7 +21,7 @@ from torte.learner.programs.operators import (
 from torte.learner.programs.program import Program
 from torte.learner.state import model_restored
 
-__all__ = ["TraceError", "exported_program", "trace"]
+__all__ = ["TraceError", "dtype_and_shape", "exported_program", "trace"]
 
 _CHECKED_BATCHES = (1, 3)
 
@@ -200,16 +200,18 @@ def _described(
     results = [_encoded(result, numbers) for result in output.args[0]]
     parameters = {name.removeprefix("model.") for name in about.inputs_to_parameters.values()}
     return {
-        "inputs": [
-            {"dtype": str(leaf.dtype).removeprefix("torch."), "shape": [None, *leaf.shape[1:]]}
-            for leaf in leaves
-        ],
+        "inputs": [dtype_and_shape(leaf) for leaf in leaves],
         "tensors": list(tensors),
         "parameters": [name for name in tensors if name in parameters],
         "steps": steps,
         "takes": takes,
         "returns": _renumbered(flat.seen.returns, results),
     }, tensors
+
+
+def dtype_and_shape(tensor: Tensor) -> dict[str, Any]:
+    """The dtype and the shape of an input as JSON values, null for the batch."""
+    return {"dtype": str(tensor.dtype).removeprefix("torch."), "shape": [None, *tensor.shape[1:]]}
 
 
 def _check_pure(about: Any) -> None:
@@ -226,24 +228,18 @@ def _steps(graph: Any, numbers: dict[Any, int]) -> list[Any]:
         if node.op in ("placeholder", "output"):
             continue
         name = name_of_operator(node.target)
-        name = _PORTABLE.get(name, name)
         if not node.users:
             continue  # assertions about sizes and dtypes: the program checks its inputs itself
         try:
             if node.op != "call_function":
                 raise UnknownOperatorError(f"{node.op} {node.target}")
+            name = _PORTABLE.get(name, name)
             operator_named(name)
         except UnknownOperatorError as error:
             raise TraceError(
                 f"the model uses {name}, which no program may{_place(node)}"
             ) from error
-        steps.append(
-            [
-                _PORTABLE.get(name, name),
-                _encoded(list(node.args), numbers),
-                _encoded(node.kwargs, numbers),
-            ]
-        )
+        steps.append([name, _encoded(list(node.args), numbers), _encoded(node.kwargs, numbers)])
         numbers[node] = len(numbers)
     return steps
 

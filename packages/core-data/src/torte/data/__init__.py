@@ -1,18 +1,7 @@
 """Everything between files or frames and a batch on the device, for any kind of data."""
 
-from torte.data.arrays import (
-    ArrayBase,
-    ArrayImage,
-    ArrayImageBase,
-    ArrayImageBW,
-    ArrayMask,
-)
-from torte.data.blocks import (
-    CategoryBlock,
-    MultiCategoryBlock,
-    RegressionBlock,
-    TransformBlock,
-)
+from torte.data.arrays import ArrayBase, ArrayImage, ArrayImageBase, ArrayImageBW, ArrayMask
+from torte.data.blocks import CategoryBlock, MultiCategoryBlock, RegressionBlock, TransformBlock
 from torte.data.categories import (
     Categorize,
     EncodedMultiCategorize,
@@ -22,17 +11,8 @@ from torte.data.categories import (
     one_hot,
     one_hot_decode,
 )
-from torte.data.collation import (
-    collate,
-    convert,
-    fa_collate,
-    fa_convert,
-)
-from torte.data.config import (
-    Config,
-    torte_cfg,
-    torte_path,
-)
+from torte.data.collation import collate, convert, fa_collate, fa_convert
+from torte.data.config import Config, torte_cfg, torte_path
 from torte.data.conversions import (
     apply,
     find_bs,
@@ -44,34 +24,12 @@ from torte.data.conversions import (
     to_half,
     to_np,
 )
-from torte.data.data_block import (
-    DataBlock,
-)
-from torte.data.data_loaders import (
-    AnyLoader,
-    DataLoaders,
-)
-from torte.data.datasets import (
-    Datasets,
-    decode_at,
-    show_at,
-    test_set,
-)
-from torte.data.devices import (
-    default_device,
-    to_cpu,
-    to_device,
-)
-from torte.data.display import (
-    display_df,
-    get_empty_df,
-    show_batch,
-    show_results,
-)
-from torte.data.downloads import (
-    download_data,
-    untar_data,
-)
+from torte.data.data_block import DataBlock
+from torte.data.data_loaders import AnyLoader, DataLoaders
+from torte.data.datasets import Datasets, decode_at, show_at, test_set
+from torte.data.devices import default_device, to_cpu, to_device
+from torte.data.display import display_df, get_empty_df, show_batch, show_results
+from torte.data.downloads import download_data, untar_data
 from torte.data.errors import (
     CollationError,
     DataError,
@@ -83,48 +41,13 @@ from torte.data.errors import (
     TravelError,
     WorkerError,
 )
-from torte.data.extraction import (
-    ArchiveError,
-    ExtractionLimits,
-    extract_archive,
-)
-from torte.data.getters import (
-    AttrGetter,
-    ColReader,
-    FuncGetter,
-    ItemGetter,
-)
-from torte.data.images import (
-    PILBase,
-    PILImage,
-    PILImageBW,
-    PILMask,
-    image2tensor,
-    load_image,
-)
-from torte.data.labellers import (
-    RegexLabeller,
-    UsingAttr,
-    parent_label,
-    using_attr,
-)
-from torte.data.loader import (
-    DataLoader,
-    SkippedItemsWarning,
-)
-from torte.data.numeric import (
-    IntToFloatTensor,
-    Normalize,
-    RegressionSetup,
-    ToTensor,
-    broadcast_vec,
-)
-from torte.data.sampling import (
-    PartialDL,
-    WeightedDL,
-    partial_dataloaders,
-    weighted_dataloaders,
-)
+from torte.data.extraction import ArchiveError, ExtractionLimits, extract_archive
+from torte.data.getters import AttrGetter, ColReader, FuncGetter, ItemGetter
+from torte.data.images import PILBase, PILImage, PILImageBW, PILMask, image2tensor, load_image
+from torte.data.labellers import RegexLabeller, UsingAttr, parent_label, using_attr
+from torte.data.loader import DataLoader, SkippedItemsWarning
+from torte.data.numeric import IntToFloatTensor, Normalize, RegressionSetup, ToTensor, broadcast_vec
+from torte.data.sampling import PartialDL, WeightedDL, partial_dataloaders, weighted_dataloaders
 from torte.data.seeding import (
     current_keys,
     current_random,
@@ -137,13 +60,7 @@ from torte.data.seeding import (
     uniform,
 )
 from torte.data.sharing import BatchShare
-from torte.data.showing import (
-    get_grid,
-    show_image,
-    show_images,
-    show_title,
-    subplots,
-)
+from torte.data.showing import get_grid, show_image, show_images, show_title, subplots
 from torte.data.sources import (
     FileGetter,
     ImageGetter,
@@ -163,11 +80,7 @@ from torte.data.splitters import (
     RandomSplitter,
     RandomSubsetSplitter,
 )
-from torte.data.state import (
-    describe_loaders,
-    rebuild_loaders,
-    undescribable_loaders,
-)
+from torte.data.state import describe_loaders, rebuild_loaders, undescribable_loaders
 from torte.data.stratified_splitters import KFoldSplitter, TrainTestSplitter
 from torte.data.tensors import (
     LabeledBBox,
@@ -185,13 +98,8 @@ from torte.data.tensors import (
     TitledTensorScalar,
     plain,
 )
-from torte.data.tfmd_lists import (
-    TfmdLists,
-)
-from torte.data.tfmd_loader import (
-    TfmdDL,
-    batch_to_samples,
-)
+from torte.data.tfmd_lists import TfmdLists
+from torte.data.tfmd_loader import TfmdDL, batch_to_samples
 from torte.data.titles import (
     Category,
     MultiCategory,
@@ -201,18 +109,9 @@ from torte.data.titles import (
     TitledStr,
     TitledTuple,
 )
-from torte.data.transfers import (
-    ChecksumError,
-    DownloadError,
-    OfflineError,
-)
-from torte.data.urls import (
-    URLs,
-)
-from torte.data.vocabularies import (
-    CategoryMap,
-    UnknownLabelError,
-)
+from torte.data.transfers import ChecksumError, DownloadError, OfflineError
+from torte.data.urls import URLs
+from torte.data.vocabularies import CategoryMap, UnknownLabelError
 
 __all__ = [
     "AnyLoader",

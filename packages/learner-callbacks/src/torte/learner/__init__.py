@@ -1,99 +1,34 @@
 """A training loop with two-way callbacks, and what belongs to it: begin at `events`, `learner`."""
 
-from torte.learner.batches import (
-    call_model,
-)
-from torte.learner.builders import (
-    ModelRecipeError,
-    build_model,
-    model_builder,
-    model_recipe,
-)
-from torte.learner.callback import (
-    Callback,
-    ShadowedFieldWarning,
-    callback_name,
-)
-from torte.learner.callback_set import (
-    CallbackNameError,
-)
-from torte.learner.callbacks.accumulation import (
-    GradientAccumulation,
-)
-from torte.learner.callbacks.activation_checkpoints import (
-    ActivationCheckpoints,
-)
-from torte.learner.callbacks.averaging import (
-    EMA,
-)
-from torte.learner.callbacks.batchnorm import (
-    BnFreeze,
-)
-from torte.learner.callbacks.checkpoint import (
-    CheckpointCallback,
-    NonFiniteCheckpointWarning,
-)
-from torte.learner.callbacks.clipping import (
-    GradientClip,
-)
-from torte.learner.callbacks.collecting import (
-    CollectDataCallback,
-    ShortEpochCallback,
-)
-from torte.learner.callbacks.csv_logger import (
-    CSVLogger,
-)
-from torte.learner.callbacks.dropout import (
-    MCDropoutCallback,
-)
-from torte.learner.callbacks.gathering import (
-    FetchPredsCallback,
-    GatherPredsCallback,
-    read_saved,
-)
+from torte.learner.batches import call_model
+from torte.learner.builders import ModelRecipeError, build_model, model_builder, model_recipe
+from torte.learner.callback import Callback, ShadowedFieldWarning, callback_name
+from torte.learner.callback_set import CallbackNameError
+from torte.learner.callbacks.accumulation import GradientAccumulation
+from torte.learner.callbacks.activation_checkpoints import ActivationCheckpoints
+from torte.learner.callbacks.averaging import EMA
+from torte.learner.callbacks.batchnorm import BnFreeze
+from torte.learner.callbacks.checkpoint import CheckpointCallback, NonFiniteCheckpointWarning
+from torte.learner.callbacks.clipping import GradientClip
+from torte.learner.callbacks.collecting import CollectDataCallback, ShortEpochCallback
+from torte.learner.callbacks.csv_logger import CSVLogger
+from torte.learner.callbacks.dropout import MCDropoutCallback
+from torte.learner.callbacks.gathering import FetchPredsCallback, GatherPredsCallback, read_saved
 from torte.learner.callbacks.loggers import (
     FitLogger,
     MLflowCallback,
     TensorBoardCallback,
     WandbCallback,
 )
-from torte.learner.callbacks.mixing import (
-    CutMix,
-    MixHandler,
-    MixUp,
-)
-from torte.learner.callbacks.nonfinite import (
-    NonFinite,
-    NonFiniteCallback,
-    NonFiniteWarning,
-)
-from torte.learner.callbacks.precision import (
-    AMPMode,
-    ChannelsLast,
-    MixedPrecision,
-)
-from torte.learner.callbacks.progress import (
-    ProgressCallback,
-)
-from torte.learner.callbacks.rnn import (
-    ModelResetter,
-    RNNCallback,
-    RNNRegularizer,
-    rnn_cbs,
-)
-from torte.learner.callbacks.scheduling import (
-    ParamScheduler,
-)
-from torte.learner.callbacks.show_graph import (
-    ShowGraphCallback,
-)
-from torte.learner.callbacks.splitting import (
-    SplitBatchWarning,
-    SplitOnOutOfMemory,
-)
-from torte.learner.callbacks.statistics import (
-    ActivationStats,
-)
+from torte.learner.callbacks.mixing import CutMix, MixHandler, MixUp
+from torte.learner.callbacks.nonfinite import NonFinite, NonFiniteCallback, NonFiniteWarning
+from torte.learner.callbacks.precision import AMPMode, ChannelsLast, MixedPrecision
+from torte.learner.callbacks.progress import ProgressCallback
+from torte.learner.callbacks.rnn import ModelResetter, RNNCallback, RNNRegularizer, rnn_cbs
+from torte.learner.callbacks.scheduling import ParamScheduler
+from torte.learner.callbacks.show_graph import ShowGraphCallback
+from torte.learner.callbacks.splitting import SplitBatchWarning, SplitOnOutOfMemory
+from torte.learner.callbacks.statistics import ActivationStats
 from torte.learner.callbacks.tracking import (
     EarlyStoppingCallback,
     ReduceLROnPlateau,
@@ -101,11 +36,7 @@ from torte.learner.callbacks.tracking import (
     TerminateOnNaNCallback,
     TrackerCallback,
 )
-from torte.learner.callbacks.training_mode import (
-    CudaCallback,
-    SkipToEpoch,
-    TrainEvalCallback,
-)
+from torte.learner.callbacks.training_mode import CudaCallback, SkipToEpoch, TrainEvalCallback
 from torte.learner.checkpoints import (
     EXIT_CODE,
     Checkpoint,
@@ -114,9 +45,7 @@ from torte.learner.checkpoints import (
     CheckpointStore,
     DamagedCheckpointWarning,
 )
-from torte.learner.compilation import (
-    is_compiled,
-)
+from torte.learner.compilation import is_compiled
 from torte.learner.control import (
     CancelBackwardException,
     CancelBatchException,
@@ -127,9 +56,7 @@ from torte.learner.control import (
     CancelTrainException,
     CancelValidException,
 )
-from torte.learner.defaults import (
-    defaults,
-)
+from torte.learner.defaults import defaults
 from torte.learner.distributed import (
     DistributedContext,
     DistributedTrainer,
@@ -137,15 +64,8 @@ from torte.learner.distributed import (
     rank0_first,
     rank_distrib,
 )
-from torte.learner.events import (
-    Event,
-    event,
-)
-from torte.learner.export import (
-    ExportError,
-    export_learner,
-    load_learner,
-)
+from torte.learner.events import Event, event
+from torte.learner.export import ExportError, export_learner, load_learner
 from torte.learner.hooks import (
     Hook,
     HookCallback,
@@ -237,9 +157,7 @@ from torte.learner.layers import (
     trunc_normal_,
     vleaky_relu,
 )
-from torte.learner.learner import (
-    Learner,
-)
+from torte.learner.learner import Learner
 from torte.learner.losses import (
     BaseLoss,
     BCELossFlat,
@@ -320,11 +238,7 @@ from torte.learner.metrics import (
     top_k_accuracy,
     wide_dtype,
 )
-from torte.learner.model_graph import (
-    GraphNode,
-    ModelGraph,
-    trace_model,
-)
+from torte.learner.model_graph import GraphNode, ModelGraph, trace_model
 from torte.learner.model_summary import (
     LayerSummary,
     ModelSummary,
@@ -334,36 +248,14 @@ from torte.learner.model_summary import (
     summarize_model,
     walk_layers,
 )
-from torte.learner.optimizers import (
-    bn_bias_params,
-    params,
-    trainable_params,
-)
-from torte.learner.ordering import (
-    CallbackCycleError,
-)
-from torte.learner.packing import (
-    FileFormatError,
-    StateTypeError,
-)
-from torte.learner.persistence import (
-    load_model,
-    save_model,
-)
-from torte.learner.programs.operators import (
-    UnknownOperatorError,
-)
-from torte.learner.programs.program import (
-    Program,
-)
-from torte.learner.programs.tracing import (
-    TraceError,
-    trace,
-)
-from torte.learner.recorder import (
-    Recorder,
-    format_time,
-)
+from torte.learner.optimizers import bn_bias_params, params, trainable_params
+from torte.learner.ordering import CallbackCycleError
+from torte.learner.packing import FileFormatError, StateTypeError
+from torte.learner.persistence import load_model, save_model
+from torte.learner.programs.operators import UnknownOperatorError
+from torte.learner.programs.program import Program
+from torte.learner.programs.tracing import TraceError, trace
+from torte.learner.recorder import Recorder, format_time
 from torte.learner.schedules import (
     Annealer,
     SchedCos,
@@ -380,20 +272,9 @@ from torte.learner.schedules import (
     sched_lin,
     sched_no,
 )
-from torte.learner.search import (
-    LRFinder,
-    LRSearch,
-)
-from torte.learner.serving import (
-    serving_notes,
-)
-from torte.learner.suggestions import (
-    SuggestionMethod,
-    minimum,
-    slide,
-    steep,
-    valley,
-)
+from torte.learner.search import LRFinder, LRSearch
+from torte.learner.serving import serving_notes
+from torte.learner.suggestions import SuggestionMethod, minimum, slide, steep, valley
 
 __all__ = [
     "BATCH_NORM_TYPES",

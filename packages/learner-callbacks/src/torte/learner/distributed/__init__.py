@@ -6,11 +6,7 @@
 from torte.learner.distributed.context import DistributedContext
 from torte.learner.distributed.environment import num_distrib, rank0_first, rank_distrib
 from torte.learner.distributed.processes import Processes
-from torte.learner.distributed.strategies import (
-    DataParallel,
-    FullyShardedDataParallel,
-    Strategy,
-)
+from torte.learner.distributed.strategies import DataParallel, FullyShardedDataParallel, Strategy
 from torte.learner.distributed.trainer import DistributedTrainer
 
 __all__ = [

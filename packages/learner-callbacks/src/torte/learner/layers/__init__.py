@@ -9,11 +9,7 @@ from torte.learner.layers.activations import (
     swish,
     vleaky_relu,
 )
-from torte.learner.layers.attention import (
-    PooledSelfAttention2d,
-    SelfAttention,
-    SimpleSelfAttention,
-)
+from torte.learner.layers.attention import PooledSelfAttention2d, SelfAttention, SimpleSelfAttention
 from torte.learner.layers.basic import (
     Debugger,
     Flatten,
@@ -38,11 +34,7 @@ from torte.learner.layers.containers import (
     TimeDistributed,
     sequential,
 )
-from torte.learner.layers.convolution import (
-    ConvLayer,
-    PixelShuffle_ICNR,
-    SimpleCNN,
-)
+from torte.learner.layers.convolution import ConvLayer, PixelShuffle_ICNR, SimpleCNN
 from torte.learner.layers.initialised import Module
 from torte.learner.layers.initialisers import (
     apply_init,
@@ -67,16 +59,8 @@ from torte.learner.layers.inspection import (
     set_bn_eval,
     total_params,
 )
-from torte.learner.layers.linear import (
-    Embedding,
-    LinBnDrop,
-)
-from torte.learner.layers.normalisation import (
-    BatchNorm,
-    BatchNorm1dFlat,
-    InstanceNorm,
-    NormType,
-)
+from torte.learner.layers.linear import Embedding, LinBnDrop
+from torte.learner.layers.normalisation import BatchNorm, BatchNorm1dFlat, InstanceNorm, NormType
 from torte.learner.layers.pooling import (
     AdaptiveAvgPool,
     AdaptiveConcatPool1d,

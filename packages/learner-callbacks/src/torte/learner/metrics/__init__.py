@@ -40,16 +40,8 @@ from torte.learner.metrics.contract import (
     mean_metric,
     wide_dtype,
 )
-from torte.learner.metrics.conversion import (
-    TorchMetric,
-    mk_metric,
-    mk_metrics,
-)
-from torte.learner.metrics.language import (
-    CorpusBLEUMetric,
-    Perplexity,
-    perplexity,
-)
+from torte.learner.metrics.conversion import TorchMetric, mk_metric, mk_metrics
+from torte.learner.metrics.language import CorpusBLEUMetric, Perplexity, perplexity
 from torte.learner.metrics.multi_label import (
     APScoreMulti,
     BrierScoreMulti,

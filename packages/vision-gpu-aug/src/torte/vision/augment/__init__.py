@@ -14,14 +14,7 @@ from torte.vision.augment.colour import (
 from torte.vision.augment.composing import Augment, Augmented
 from torte.vision.augment.coordinates import Frame
 from torte.vision.augment.cropping import RandomCropGPU, RandomResizedCropGPU
-from torte.vision.augment.declaration import (
-    Displacement,
-    Drawn,
-    Effect,
-    Homography,
-    Part,
-    PixelMap,
-)
+from torte.vision.augment.declaration import Displacement, Drawn, Effect, Homography, Part, PixelMap
 from torte.vision.augment.elastic import Elastic
 from torte.vision.augment.erasing import RandomErasing
 from torte.vision.augment.filters import JPEG, GaussianBlur, GaussianNoise

@@ -22,12 +22,7 @@ from torte.vision.models.building import (
     create_vision_model,
     fast_memory_format,
 )
-from torte.vision.models.unet import (
-    DynamicUnet,
-    FeatureEncoder,
-    ResizeToOrig,
-    UnetBlock,
-)
+from torte.vision.models.unet import DynamicUnet, FeatureEncoder, ResizeToOrig, UnetBlock
 from torte.vision.models.weights import (
     PretrainedModel,
     WeightSource,

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torte.data import seeding
 from torte.data.seeding import (
     GlobalSeeds,
     current_keys,
@@ -186,6 +187,16 @@ def test_uniform_is_splitmix_of_the_key(keys, count, stream):
     drawn = uniform(torch.tensor(keys), count, stream)
     assert drawn.dtype == torch.float32
     assert drawn.tolist() == expected
+
+
+def test_integers_are_the_same_bits_to_their_end():
+    keys = torch.from_numpy(sample_keys(3, 1, np.arange(500)))
+    drawn = seeding.integers(keys, 4, stream=2)
+    assert (drawn.shape, drawn.dtype) == ((4, 500), torch.int64)
+    assert drawn.min() >= 0
+    assert torch.equal((drawn >> 39).float() * 2.0**-24, uniform(keys, 4, stream=2))
+    ones = torch.stack([(drawn >> bit) & 1 for bit in range(63)]).double().mean(dim=(1, 2))
+    assert (ones - 0.5).abs().max() < 0.06  # 2,000 numbers: five standard deviations
 
 
 def test_uniform_is_uniform_and_independent():

@@ -18,10 +18,39 @@ from torte.collab.models import EmbeddingDotBias, neutral_last
 from torte.dispatch import serializable
 from torte.learner.layers import trunc_normal_
 
-__all__ = ["FeatureDotBias", "SideFeatures"]
+__all__ = ["FeatureDotBias", "KnownColumns", "SideFeatures"]
 
 
-class SideFeatures(nn.Module):
+class KnownColumns(nn.Module):
+    """What training showed of the side columns of each user or item, so that all can be scored.
+
+    Args:
+        n_codes: Number of codes of each categorical column.
+        n_numbers: How many continuous columns.
+        n_ids: How many codes the users or items have.
+    """
+
+    known_codes: Tensor
+    known_numbers: Tensor
+
+    def __init__(self, n_codes: Sequence[int], n_numbers: int = 0, n_ids: int = 0) -> None:
+        super().__init__()
+        # An id that training did not show has no features: the last code, and 0 for a mean number.
+        unknown = torch.tensor([size - 1 for size in n_codes], dtype=torch.int64)
+        self.register_buffer("known_codes", unknown.repeat(n_ids, 1))
+        self.register_buffer("known_numbers", torch.zeros(n_ids, n_numbers))
+
+    def remember(self, ids: Tensor, codes: Tensor, numbers: Tensor) -> None:
+        """Keep the features of these users or items; of several rows of one, the last counts."""
+        ids = ids.cpu()
+        last = torch.full((len(self.known_codes),), -1)
+        last.scatter_reduce_(0, ids, torch.arange(len(ids)), "amax")
+        seen = (last >= 0).nonzero().squeeze(1)
+        self.known_codes[seen] = codes[last[seen]].to(self.known_codes)
+        self.known_numbers[seen] = numbers[last[seen]].to(self.known_numbers)
+
+
+class SideFeatures(KnownColumns):
     """The sum of the embeddings of some features, with a bias of each.
 
     Shape:
@@ -36,22 +65,15 @@ class SideFeatures(nn.Module):
             each is remembered (`remember`), so that all of them can be scored.
     """
 
-    known_codes: Tensor
-    known_numbers: Tensor
-
     def __init__(
         self, n_factors: int, n_codes: Sequence[int], n_numbers: int = 0, n_ids: int = 0
     ) -> None:
-        super().__init__()
+        super().__init__(n_codes, n_numbers, n_ids)
         self.vectors = nn.ModuleList(neutral_last(size, n_factors) for size in n_codes)
         self.biases = nn.ModuleList(neutral_last(size, 1) for size in n_codes)
         vectors = trunc_normal_(torch.empty(n_numbers, n_factors), std=0.01)
         self.number_vectors = nn.Parameter(vectors)
         self.number_biases = nn.Parameter(torch.zeros(n_numbers))
-        # An id that training did not show has no features: the last code, and 0 for a mean number.
-        unknown = torch.tensor([size - 1 for size in n_codes], dtype=torch.int64)
-        self.register_buffer("known_codes", unknown.repeat(n_ids, 1))
-        self.register_buffer("known_numbers", torch.zeros(n_ids, n_numbers))
 
     def forward(self, codes: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
         """Add up the vectors and the biases of rows of features."""
@@ -67,14 +89,9 @@ class SideFeatures(nn.Module):
         """Return vectors and biases of the features of every user or item."""
         return self(self.known_codes, self.known_numbers)
 
-    def remember(self, ids: Tensor, codes: Tensor, numbers: Tensor) -> None:
-        """Keep the features of these users or items; of several rows of one, the last counts."""
-        ids = ids.cpu()
-        last = torch.full((len(self.known_codes),), -1)
-        last.scatter_reduce_(0, ids, torch.arange(len(ids)), "amax")
-        seen = (last >= 0).nonzero().squeeze(1)
-        self.known_codes[seen] = codes[last[seen]].to(self.known_codes)
-        self.known_numbers[seen] = numbers[last[seen]].to(self.known_numbers)
+    def of_these(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Return vectors of (…, n_factors) and biases of (…,) of the features of some."""
+        return self(self.known_codes[ids], self.known_numbers[ids])
 
 
 @serializable("torte.collab.FeatureDotBias")
@@ -130,15 +147,24 @@ class FeatureDotBias(EmbeddingDotBias):
         parts = codes[..., 2:].split(self.n_cats, dim=-1)
         return list(zip(parts, numbers.split(self.n_conts, dim=-1), strict=True))
 
-    def parts(self, x: Tensor, x_cont: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the vectors of user (with event) and item, with features, and the biases."""
-        sides = (self.user_side, self.item_side, self.event_side)
-        pairs = zip(sides, self._sides(x, x_cont), strict=True)
-        (user, user_bias), (item, item_bias), (event, event_bias) = (
-            side(*features) for side, features in pairs
-        )
-        own_user, own_item, bias = super().parts(x)
-        return own_user + user + event, own_item + item, bias + user_bias + item_bias + event_bias
+    def parts(
+        self, x: Tensor, x_cont: Tensor | None = None, candidates: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the vectors of user (with event) and item, with features, and the biases.
+
+        Candidates have the features that are remembered of them.
+        """
+        own_user, own_item, bias = super().parts(x, candidates=candidates)
+        of_user, of_item, of_event = self._sides(x, x_cont)
+        user, user_bias = self.user_side(*of_user)
+        event, event_bias = self.event_side(*of_event)
+        query_bias = user_bias + event_bias
+        if candidates is None:
+            item, item_bias = self.item_side(*of_item)
+        else:
+            item, item_bias = self.item_side.of_these(candidates)
+            query_bias = query_bias.unsqueeze(-1)
+        return own_user + user + event, own_item + item, bias + item_bias + query_bias
 
     def remember_sides(self, codes: Tensor, numbers: Tensor | None) -> None:
         """Keep the features of the users and items in these rows, to score all pairs later."""

@@ -54,6 +54,9 @@ def collab_learner(
 ) -> CollabLearner:
     """Make a learner of ratings.
 
+    With loaders of pairs without ratings (`implicit=True`) it learns to rank: the loss is `BPRLoss`
+    unless `loss_func=SampledSoftmaxLoss()` or another one is given.
+
     The model is an `EmbeddingDotBias`, with side columns a `FeatureDotBias`, with `use_nn` an
     `EmbeddingNN`.
 
@@ -68,9 +71,12 @@ def collab_learner(
         **kwargs: For `Learner`.
 
     Raises:
-        ValueError: A rating is outside of `y_range`, so that no prediction could reach it.
+        ValueError: A rating is outside of `y_range`, so that no prediction could reach it; or the
+            loaders have no ratings that it could be the range of.
     """
     table = dls.train.dataset
+    if y_range is not None and table.implicit:
+        raise ValueError(f"y_range={y_range} bounds ratings, but these loaders have none")
     if y_range is not None:
         for dl in dls:
             _check_range(dl.dataset, y_range)

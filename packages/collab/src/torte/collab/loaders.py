@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from torte.collab.interactions import InteractionDataLoader, refresh_negatives
+from torte.collab.negatives import NegativeSampling
 from torte.collab.table import TabularCollab
 from torte.data.blocks import RegressionBlock
 from torte.data.data_loaders import DataLoaders
@@ -56,6 +58,9 @@ class CollabDataLoaders(TabularDataLoaders):
         cat_names: Names = (),
         cont_names: Names = (),
         splitter: Callable[[Any], Any] | None = None,
+        implicit: bool = False,
+        n_negatives: int = 1,
+        popularity: float = 0.0,
         **kwargs: Any,
     ) -> DataLoaders:
         """Make loaders from a frame of ratings.
@@ -81,22 +86,35 @@ class CollabDataLoaders(TabularDataLoaders):
             splitter: Called with the frame, its first columns the user, the item and the rating;
                 returns the rows to train and to validate on: `LeaveLastOut`, `TemporalSplitter`, ….
                 By default a random part validates.
+            implicit: Whether a row says no more than that the user met the item (bought, read,
+                watched it): no ratings are read, and every pair of a batch has negatives beside
+                it, for `BPRLoss` (the default) or `SampledSoftmaxLoss`; see `NegativeSampling`.
+            n_negatives: For `implicit`: how many negatives for each pair.
+            popularity: For `implicit`: draw negatives in proportion to this power of how often
+                items come in the training rows; by default all items alike.
             **kwargs: For `Tabular.dataloaders`: `bs`, `val_bs`, `device`, …
 
         Raises:
             KeyError: A column is not there.
             ValueError: There are no rows, a rating is missing or no finite number, an id is
-                missing, or a column has two roles.
+                missing, a column has two roles, or `rating_name` was given with `implicit`.
         """
         frame = as_frame(ratings)
         names = frame.columns
         user = _column(names, user_name, 0, "users")
         item = _column(names, item_name, 1, "items")
-        rating = _column(names, rating_name, 2, "ratings")
         _check_complete(frame, (user, item))
-        _check_ratings(frame, rating)
+        targets = [] if implicit else [_column(names, rating_name, 2, "ratings")]
+        if implicit and rating_name is not None:
+            raise ValueError(
+                f"implicit=True reads no ratings, so rating_name={rating_name!r} has no meaning: "
+                "leave it out, and drop rows that say that a user did not like an item"
+            )
+        for name in targets:
+            _check_ratings(frame, name)
         sides = _side_columns(frame, L(user_cols), L(item_cols), L(cat_names), L(cont_names))
-        others = [name for name in names if name not in (user, item, rating)]
+        roles = [user, item, *targets]
+        others = [name for name in names if name not in roles]
         chosen = splitter or RandomSplitter(valid_pct=valid_pct, seed=seed)
         procs = (
             [Categorify] if not sides[1] else [FillMissing(add_col=False), Categorify, Normalize]
@@ -106,13 +124,19 @@ class CollabDataLoaders(TabularDataLoaders):
             procs,
             [user, item, *sides[0]],
             sides[1],
-            [rating],
-            RegressionBlock(),
-            splits=chosen(frame.select([user, item, rating, *others]).to_native()),
+            targets or None,
+            None if implicit else RegressionBlock(),
+            splits=chosen(frame.select([*roles, *others]).to_native()),
             user_cols=L(user_cols),
             item_cols=L(item_cols),
         )
-        return table.dataloaders(path=path, **kwargs)
+        if not implicit:
+            return table.dataloaders(path=path, **kwargs)
+        dls = table.dataloaders(path=path, **{"dl_type": InteractionDataLoader, **kwargs})
+        for dl in dls:
+            dl.draw_negatives(NegativeSampling(n_negatives, popularity))
+        refresh_negatives(dls)
+        return dls
 
     @classmethod
     def from_csv(cls, csv: str | Path, **kwargs: Any) -> DataLoaders:  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -29,9 +29,10 @@ class EmbeddingDotBias(nn.Module):
     """A rating as the dot product of a user's and an item's factors, plus a bias of each.
 
     Shape:
-        Codes of (…, 2), user and item, in; ratings of (…,) out. Code 0 stands for a missing
-        id and the last code for one that training did not show: its factors and bias start at zero
-        and are never trained, so that an unknown user is the average one.
+        Codes of (…, 2), user and item, in; ratings of (…,) out. With candidates, items of (…, n) to
+        be scored for the same user in place of the row's own, scores of (…, n). Code 0 stands for a
+        missing id and the last code for one that training did not show: its factors and bias start
+        at zero and are never trained, so that an unknown user is the average one.
 
     Args:
         n_factors: Number of factors.
@@ -80,16 +81,30 @@ class EmbeddingDotBias(nn.Module):
         model.classes, model.user, model.item = classes, user, item
         return model
 
-    def parts(self, x: Tensor, x_cont: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Return what ratings are made of: the users' and the items' vectors, and the biases."""
-        users, items = x[..., 0], x[..., 1]
-        bias = self.u_bias(users).squeeze(-1) + self.i_bias(items).squeeze(-1)
-        return self.u_weight(users), self.i_weight(items), bias
+    def parts(
+        self, x: Tensor, x_cont: Tensor | None = None, candidates: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what ratings are made of: the users' and the items' vectors, and the biases.
 
-    def forward(self, x: Tensor, x_cont: Tensor | None = None) -> Tensor:
-        """Predict the ratings of pairs of codes."""
-        user, item, bias = self.parts(x, x_cont)
-        rating = (user * item).sum(dim=-1) + bias
+        With candidates the items' vectors are (…, n, n_factors) and the biases (…, n).
+        """
+        users, items = x[..., 0], x[..., 1]
+        user_bias = self.u_bias(users)
+        if candidates is None:
+            bias = (user_bias + self.i_bias(items)).squeeze(-1)
+            return self.u_weight(users), self.i_weight(items), bias
+        bias = user_bias + self.i_bias(candidates).squeeze(-1)
+        return self.u_weight(users), self.i_weight(candidates), bias
+
+    def forward(
+        self, x: Tensor, x_cont: Tensor | None = None, candidates: Tensor | None = None
+    ) -> Tensor:
+        """Predict the ratings of pairs of codes, or score candidates for each of the users."""
+        user, item, bias = self.parts(x, x_cont, candidates)
+        if candidates is None:
+            rating = (user * item).sum(dim=-1) + bias
+        else:
+            rating = (item @ user.unsqueeze(-1)).squeeze(-1) + bias
         return rating if self.y_range is None else sigmoid_range(rating, *self.y_range)
 
     def user_table(self) -> tuple[Tensor, Tensor]:

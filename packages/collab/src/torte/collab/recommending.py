@@ -72,8 +72,8 @@ class Recommending:
             exclude_seen: Whether to leave out what a user has rated in the training rows.
 
         Returns:
-            A column a name, a row a recommendation, best first: `user`, `item`, `rating`. A user
-            who has seen nearly everything gets fewer than k.
+            A column a name, a row a recommendation, best first: `user`, `item`, `rating` (without
+            ratings `score`). A user who has seen nearly everything gets fewer than k.
 
         Raises:
             ValueError: k is not between 1 and the number of items.
@@ -98,7 +98,7 @@ class Recommending:
         return {
             "user": np.repeat(_objects(names), k)[kept.ravel()],
             "item": labels[items.numpy()[kept]],
-            "rating": ratings.numpy()[kept],
+            "score" if table.implicit else "rating": ratings.numpy()[kept],
         }
 
     @torch.no_grad()

@@ -6,6 +6,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from torte.collab.implicit import BPRLoss
 from torte.dispatch import serializable
 from torte.tabular.table import Tabular
 
@@ -16,8 +17,8 @@ class TabularCollab(Tabular):
     """A table of ratings; its first two categorical columns are the user and the item.
 
     Batches are (codes, ratings): int64 of (rows, 2 + side columns), float32 of (rows, 1); with
-    continuous side columns (codes, numbers, ratings). Side columns come in the order user, item,
-    event.
+    continuous side columns (codes, numbers, ratings). Without ratings they are (codes, numbers).
+    Side columns come in the order user, item, event.
 
     Args:
         df: A frame, a rating a row.
@@ -39,7 +40,21 @@ class TabularCollab(Tabular):
     ) -> None:
         self.user_cols, self.item_cols = list(user_cols), list(item_cols)
         super().__init__(df, *args, **kwargs)
-        self.with_cont = bool(self.cont_names)
+        self.with_cont = self._gives_numbers()
+
+    def _gives_numbers(self) -> bool:
+        # With negatives behind them, numbers keep their place also when there are none.
+        return bool(self.cont_names) or self.implicit
+
+    @property
+    def implicit(self) -> bool:
+        """Whether rows are pairs that were seen, without ratings."""
+        return not self.y_names
+
+    @property
+    def loss_func(self) -> Any:
+        """The loss that a learner takes by default, where it is not that of the ratings."""
+        return BPRLoss() if self.implicit else None
 
     @property
     def user_name(self) -> str:
@@ -73,7 +88,7 @@ class TabularCollab(Tabular):
         """Return a table without rows that is ready for `new`, from what `config` gave."""
         table = super().of_schema(*args, **kwargs)
         table.user_cols, table.item_cols = list(user_cols), list(item_cols)
-        table.with_cont = bool(table.cont_names)
+        table.with_cont = table._gives_numbers()
         return table
 
     def codes_and_numbers(self) -> tuple[Tensor, Tensor]:

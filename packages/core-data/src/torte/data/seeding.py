@@ -31,6 +31,7 @@ __all__ = [
     "drawing",
     "drawing_batch",
     "fresh_seed",
+    "integers",
     "mix",
     "next_stream",
     "repeated_keys",
@@ -254,6 +255,27 @@ def _finalise_tensor(value: Tensor) -> Tensor:
     return value ^ _shift_right(value, 31)
 
 
+def integers(keys: Tensor, count: int, stream: int = 0) -> Tensor:
+    """`count` integers for each key, uniform in [0, 2**63), each computed from its key alone.
+
+    Args:
+        keys: int64 of shape (n,), one key a sample.
+        count: How many numbers each sample gets.
+        stream: Which of a key's unrelated streams, as for `uniform`: the numbers of one stream are
+            the same bits there and here.
+
+    Returns:
+        int64 of shape (count, n) on the keys' device.
+    """
+    return _shift_right(_bits(keys, count, stream), 1)
+
+
+def _bits(keys: Tensor, count: int, stream: int) -> Tensor:
+    base = _finalise_tensor(keys + _signed((_GAMMA * (stream + 1)) & _MASK))
+    steps = torch.arange(1, count + 1, device=keys.device, dtype=torch.int64) * _GAMMA_SIGNED
+    return _finalise_tensor(base[None] + steps[:, None])
+
+
 def uniform(keys: Tensor, count: int, stream: int = 0) -> Tensor:
     """`count` numbers for each key, uniform in [0, 1), each computed from its key alone.
 
@@ -265,10 +287,7 @@ def uniform(keys: Tensor, count: int, stream: int = 0) -> Tensor:
     Returns:
         float32 of shape (count, n) on the keys' device, multiples of 2**-24.
     """
-    base = _finalise_tensor(keys + _signed((_GAMMA * (stream + 1)) & _MASK))
-    steps = torch.arange(1, count + 1, device=keys.device, dtype=torch.int64) * _GAMMA_SIGNED
-    bits = _finalise_tensor(base[None] + steps[:, None])
-    return _shift_right(bits, 40).to(torch.float32) * (2.0**-24)
+    return _shift_right(_bits(keys, count, stream), 40).to(torch.float32) * (2.0**-24)
 
 
 def seed_globals(key: int) -> None:

@@ -245,6 +245,8 @@ def test_one_hot_and_back(numbers):
     row = one_hot(sorted(numbers), 10)
     assert row.dtype == torch.uint8
     assert int(row.sum()) == len(numbers)
+    for number in numbers:
+        assert one_hot(number, 10).tolist() == [place == number for place in range(10)]
     assert one_hot_decode(row) == sorted(numbers)
     assert one_hot_decode(row, "abcdefghij") == ["abcdefghij"[n] for n in sorted(numbers)]
 

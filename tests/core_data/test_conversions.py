@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from torte.data import (
     TensorImage,
     apply,
@@ -18,6 +19,7 @@ from torte.data import (
     to_half,
     to_np,
 )
+from torte.data.companions import Path
 
 
 @pytest.mark.parametrize(
@@ -43,9 +45,17 @@ def test_tensors_of_values(value):
 def test_tensors_of_arrays_and_single_numbers():
     assert tensor([np.zeros(2), np.ones(2)]).shape == (2, 2)
     assert tensor(2.5).item() == 2.5
-    shared = np.zeros(3)
+    shared = np.zeros(3, np.float32)
     tensor(shared)[0] = 1
     assert shared[0] == 1
+
+
+def test_double_precision_becomes_what_models_have():
+    assert tensor(pd.Series([1.5])).dtype == torch.float32
+    assert tensor(np.zeros(2)).dtype == torch.float32
+    assert tensor(np.zeros(2), dtype=torch.float64).dtype == torch.float64
+    assert tensor(torch.zeros(2, dtype=torch.float64)).dtype == torch.float64
+    assert tensor(np.zeros(2, np.float16)).dtype == torch.float16
 
 
 def test_no_tensor_of_words():
@@ -70,6 +80,27 @@ def test_structures_keep_their_form_and_types():
     assert apply(lambda o, n: o + n, {"a": (1, 2)}, 3) == {"a": (4, 5)}
 
 
+def test_a_picture_is_an_array():
+    pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    assert tensor(Image.fromarray(pixels)).tolist() == pixels.tolist()
+
+
+def test_what_a_folder_holds(tmp_path):
+
+    for name in ("b.CSV", "a.png", "c.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "d").mkdir()
+
+    def names(**kwargs):
+        return [path.name for path in Path(tmp_path).ls(**kwargs)]
+
+    assert names() == ["a.png", "b.CSV", "c.txt", "d"]
+    assert names(n_max=2) == ["a.png", "b.CSV"]
+    assert names(file_exts=".csv") == ["b.CSV"]
+    assert names(file_exts=[".png", ".txt"]) == ["a.png", "c.txt"]
+    assert names(file_type="image") == ["a.png"]
+
+
 def test_a_structure_without_tensors():
     with pytest.raises(TypeError, match="no tensor in this dict"):
         find_bs({"a": 1})
@@ -79,7 +110,7 @@ def test_star_imports_bring_companions_that_load_late():
     script = """
 import sys
 from torte.data.all import *
-assert torch.nn is nn and F is nn.functional and Path.cwd() and partial
+assert torch.nn is nn and F is nn.functional and Path.cwd().ls() and partial and os and re
 assert "pandas" not in sys.modules and "matplotlib" not in sys.modules
 assert isinstance(pd.Series([1]), sys.modules["pandas"].Series)
 assert "matplotlib" not in sys.modules

@@ -56,6 +56,16 @@ def test_arrays_are_single_items_unless_their_items_are_asked_for():
     array = np.arange(3)
     assert len(L(array)) == 1
     assert L(array, use_list=True) == [0, 1, 2]
+    assert L(array, use_list=None) == [0, 1, 2]
+    assert L("ab", use_list=None) == ["ab"]
+
+
+def test_frames_are_single_items():
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"a": [1, 2]})
+    assert L(frame)[0] is frame
+    assert len(L(frame["a"])) == 1
+    assert L(frame["a"], use_list=True) == [1, 2]
 
 
 # -- indexing ------------------------------------------------------------------------------------

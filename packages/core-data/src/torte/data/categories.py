@@ -34,12 +34,11 @@ __all__ = [
 _TITLED: dict[type, type] = {str: Category, int: TitledInt, float: TitledFloat, tuple: TitledTuple}
 
 
-def one_hot(x: Iterable[int] | Tensor, c: int) -> Tensor:
-    """A vector of `c` zeros with ones at the numbers in `x`: uint8 of shape (c,)."""
+def one_hot(x: int | Iterable[int] | Tensor, c: int) -> Tensor:
+    """A vector of `c` zeros with ones at the number, or numbers, `x`: uint8 of shape (c,)."""
     result = torch.zeros(c, dtype=torch.uint8)
-    numbers = torch.as_tensor(x if isinstance(x, Tensor) else list(x), dtype=torch.int64).reshape(
-        -1
-    )
+    found = list(x) if isinstance(x, Iterable) and not isinstance(x, Tensor) else x
+    numbers = torch.as_tensor(found, dtype=torch.int64).reshape(-1)
     if len(numbers):
         result[numbers] = 1
     return result

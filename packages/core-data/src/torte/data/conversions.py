@@ -23,9 +23,10 @@ __all__ = [
 
 
 def tensor(x: Any, *rest: Any, **kwargs: Any) -> Tensor:
-    """Make a tensor of a number, sequence, array or frame column, or of several numbers.
+    """Make a tensor of a number, sequence, array, picture or frame column, or of several numbers.
 
     Memory is shared where it can be, as by `torch.as_tensor`; what may not be written is copied.
+    Without a `dtype`, numbers of double precision take torch's default, as models have it.
 
     Args:
         x: What to convert.
@@ -40,6 +41,8 @@ def tensor(x: Any, *rest: Any, **kwargs: Any) -> Tensor:
         return value.to(**kwargs) if kwargs else value
     if hasattr(value, "to_numpy"):
         value = value.to_numpy()
+    elif hasattr(value, "__array_interface__") and not isinstance(value, np.ndarray):
+        value = np.asarray(value)  # an image of PIL
     if isinstance(value, tuple | list) and value and isinstance(value[0], Tensor):
         return torch.stack([part.to(**kwargs) if kwargs else part for part in value])
     try:
@@ -47,9 +50,11 @@ def tensor(x: Any, *rest: Any, **kwargs: Any) -> Tensor:
             value = np.stack(value)
         if isinstance(value, np.ndarray) and not value.flags.writeable:
             value = value.copy()  # a column of a frame, say
-        return torch.as_tensor(value, **kwargs)
+        made = torch.as_tensor(value, **kwargs)
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"no tensor can be made of {type(value).__name__}: {error}") from error
+    is_double = made.dtype == torch.float64 and "dtype" not in kwargs
+    return made.to(torch.get_default_dtype()) if is_double else made
 
 
 def apply(func: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> Any:

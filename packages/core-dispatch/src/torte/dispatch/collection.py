@@ -23,12 +23,13 @@ K = TypeVar("K")
 _SHOWN = 10
 
 
-def _as_items(value: Any, use_list: bool) -> Iterable[Any]:
+def _as_items(value: Any, use_list: bool | None) -> Iterable[Any]:
     if value is None:
         return ()
-    if use_list:
+    is_array = hasattr(value, "tolist") or hasattr(value, "__array__")
+    if use_list or (use_list is None and is_array):
         return list(value)
-    if isinstance(value, (str, bytes, Mapping)) or hasattr(value, "tolist"):
+    if is_array or isinstance(value, (str, bytes, Mapping)):
         return (value,)
     return value if is_iter(value) else (value,)
 
@@ -64,20 +65,26 @@ class L(list[T], Generic[T]):
         items: an iterable, whose items it takes; `None` for nothing; anything else (a string, a
             mapping, an array or tensor too) is a single item.
         *rest: more items; then `items` is one item as well.
-        use_list: take the items of whatever `items` is, arrays and strings included.
+        use_list: take the items of whatever `items` is, arrays and strings included; None: of
+            arrays, but not of strings.
         match: as many items as this has, a single one repeated.
     """
 
     @overload
     def __init__(
-        self, items: Iterable[T] | None = None, /, *, use_list: bool = False, match: Any = None
+        self,
+        items: Iterable[T] | None = None,
+        /,
+        *,
+        use_list: bool | None = False,
+        match: Any = None,
     ) -> None: ...
     @overload
     def __init__(
-        self, items: T, /, *rest: T, use_list: bool = False, match: Any = None
+        self, items: T, /, *rest: T, use_list: bool | None = False, match: Any = None
     ) -> None: ...
     def __init__(
-        self, items: Any = None, /, *rest: Any, use_list: bool = False, match: Any = None
+        self, items: Any = None, /, *rest: Any, use_list: bool | None = False, match: Any = None
     ) -> None:
         super().__init__((items, *rest) if rest else _as_items(items, use_list))
         if match is not None and len(self) != len(match):

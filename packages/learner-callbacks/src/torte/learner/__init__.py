@@ -275,6 +275,7 @@ from torte.learner.schedules import (
 from torte.learner.search import LRFinder, LRSearch
 from torte.learner.serving import serving_notes
 from torte.learner.suggestions import SuggestionMethod, minimum, slide, steep, valley
+from torte.learner.tta import tta
 
 __all__ = [
     "BATCH_NORM_TYPES",
@@ -561,6 +562,7 @@ __all__ = [
     "trace_model",
     "trainable_params",
     "trunc_normal_",
+    "tta",
     "valley",
     "vleaky_relu",
     "walk_layers",

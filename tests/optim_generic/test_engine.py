@@ -46,7 +46,8 @@ def steps(make, engine, dtype, count=8, prepare=None):
 def test_engines_agree(name, dtype):
     make = OPTIMIZERS[name]
     expected, reference = steps(make, "loop", dtype)
-    engines = ["foreach", "compiled", "auto"]
+    # Means of rows are no operation of recorded programs: the loop runs them.
+    engines = ["auto"] if name == "RowwiseAdagrad" else ["foreach", "compiled", "auto"]
     if name in ("SGD", "SGD momentum", "SGD nesterov", "Adam", "Adam l2"):
         engines += ["fused"] if dtype is not torch.bfloat16 else []
     for engine in engines:

@@ -6,10 +6,11 @@ from torte.collab.builders import (
     create_embedding_nn,
     create_feature_dot_bias,
 )
-from torte.collab.features import FeatureDotBias, KnownColumns, SideFeatures
+from torte.collab.features import FeatureDotBias, SideFeatures
 from torte.collab.fold_in import FoldIn
 from torte.collab.implicit import BPRLoss, SampledSoftmaxLoss
 from torte.collab.interactions import InteractionDataLoader
+from torte.collab.known_columns import KnownColumns
 from torte.collab.learner import CollabLearner, collab_learner
 from torte.collab.loaders import CollabDataLoaders
 from torte.collab.models import EmbeddingDotBias, EmbeddingNN
@@ -28,7 +29,7 @@ from torte.collab.ranking_metrics import RankingMetric, ranking_metrics
 from torte.collab.recommending import Recommending
 from torte.collab.splitters import LeaveLastOut, TemporalSplitter
 from torte.collab.table import TabularCollab
-from torte.collab.topk import SeenItems, top_blocks, top_items
+from torte.collab.topk import SeenItems, top_blocks, top_items, top_scored
 
 __all__ = [
     "BPRLoss",
@@ -66,4 +67,5 @@ __all__ = [
     "reciprocal_rank_at_k",
     "top_blocks",
     "top_items",
+    "top_scored",
 ]

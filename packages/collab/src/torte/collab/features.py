@@ -14,40 +14,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from torte.collab.known_columns import KnownColumns
 from torte.collab.models import EmbeddingDotBias, neutral_last
 from torte.dispatch import serializable
 from torte.learner.layers import trunc_normal_
 
-__all__ = ["FeatureDotBias", "KnownColumns", "SideFeatures"]
-
-
-class KnownColumns(nn.Module):
-    """What training showed of the side columns of each user or item, so that all can be scored.
-
-    Args:
-        n_codes: Number of codes of each categorical column.
-        n_numbers: How many continuous columns.
-        n_ids: How many codes the users or items have.
-    """
-
-    known_codes: Tensor
-    known_numbers: Tensor
-
-    def __init__(self, n_codes: Sequence[int], n_numbers: int = 0, n_ids: int = 0) -> None:
-        super().__init__()
-        # An id that training did not show has no features: the last code, and 0 for a mean number.
-        unknown = torch.tensor([size - 1 for size in n_codes], dtype=torch.int64)
-        self.register_buffer("known_codes", unknown.repeat(n_ids, 1))
-        self.register_buffer("known_numbers", torch.zeros(n_ids, n_numbers))
-
-    def remember(self, ids: Tensor, codes: Tensor, numbers: Tensor) -> None:
-        """Keep the features of these users or items; of several rows of one, the last counts."""
-        ids = ids.cpu()
-        last = torch.full((len(self.known_codes),), -1)
-        last.scatter_reduce_(0, ids, torch.arange(len(ids)), "amax")
-        seen = (last >= 0).nonzero().squeeze(1)
-        self.known_codes[seen] = codes[last[seen]].to(self.known_codes)
-        self.known_numbers[seen] = numbers[last[seen]].to(self.known_numbers)
+__all__ = ["FeatureDotBias", "SideFeatures"]
 
 
 class SideFeatures(KnownColumns):
@@ -120,6 +92,7 @@ class FeatureDotBias(EmbeddingDotBias):
         event_cats: The same of events.
         n_conts: How many continuous columns users, items and events have.
         y_range: Lower and upper end of a sigmoid on the ratings.
+        sparse: Whether the gradients of users and items are sparse; see `EmbeddingDotBias`.
     """
 
     def __init__(
@@ -132,8 +105,9 @@ class FeatureDotBias(EmbeddingDotBias):
         event_cats: Sequence[int] = (),
         n_conts: Sequence[int] = (0, 0, 0),
         y_range: tuple[float, float] | None = None,
+        sparse: bool = False,
     ) -> None:
-        super().__init__(n_factors, n_users, n_items, y_range)
+        super().__init__(n_factors, n_users, n_items, y_range, sparse)
         self.user_side = SideFeatures(n_factors, user_cats, n_conts[0], n_users)
         self.item_side = SideFeatures(n_factors, item_cats, n_conts[1], n_items)
         self.event_side = SideFeatures(n_factors, event_cats, n_conts[2])

@@ -19,6 +19,10 @@ def _with_rows(table: Tensor, rows: Tensor) -> Tensor:
     return torch.cat([table[:-1], rows, table[-1:]])
 
 
+def _zeros(rows: Tensor, like: Tensor) -> Tensor:
+    return like.new_zeros(len(rows), *like.shape[1:])
+
+
 class Growth:
     """New rows for the users or the items of a model: worked out first, then put in place.
 
@@ -63,10 +67,9 @@ class Growth:
         """Yield the optimizer's state of each table, with rows for the new ones."""
         for table, _, rows in self.parameters:
             kept = self.opt.state.get(table.weight, {})
-            nothing = torch.zeros_like(rows)
             grown = {
-                name: _with_rows(value, rows if name == "slow_weights" else nothing)
-                if isinstance(value, Tensor) and value.shape == table.weight.shape
+                name: _with_rows(value, rows if name == "slow_weights" else _zeros(rows, value))
+                if isinstance(value, Tensor) and value.dim() and len(value) == len(table.weight)
                 else value
                 for name, value in kept.items()
             }

@@ -10,10 +10,11 @@ from torch import nn
 from torte.collab.builders import create_collab_model
 from torte.collab.features import FeatureDotBias
 from torte.collab.fold_in import FoldIn
-from torte.collab.models import EmbeddingDotBias
+from torte.collab.models import EmbeddingDotBias, EmbeddingNN
 from torte.collab.table import TabularCollab
 from torte.dispatch import delegates, serializable
 from torte.learner import Learner
+from torte.optim import Adam, lazy
 from torte.tabular.frames import numbers
 from torte.tabular.learner import TabularLearner
 
@@ -37,7 +38,7 @@ class CollabLearner(FoldIn, TabularLearner):
         if isinstance(model, EmbeddingDotBias):
             model.classes = {name: table.classes[name] for name in table.cat_names[:2]}
             model.user, model.item = table.user_name, table.item_name
-        if isinstance(model, FeatureDotBias):
+        if isinstance(model, FeatureDotBias | EmbeddingNN):
             model.remember_sides(*table.codes_and_numbers())
 
 
@@ -50,6 +51,7 @@ def collab_learner(
     layers: Sequence[int] | None = None,
     config: Mapping[str, Any] | None = None,
     y_range: tuple[float, float] | None = None,
+    sparse: bool = False,
     **kwargs: Any,
 ) -> CollabLearner:
     """Make a learner of ratings.
@@ -68,6 +70,9 @@ def collab_learner(
         layers: For `use_nn`: sizes of the hidden layers; by default [n_factors].
         config: For `use_nn`: more arguments for the model.
         y_range: Range of the ratings, best a little wider than they are: (0.5, 5.5) for 1 to 5.
+        sparse: Whether only the users and items of a batch take a step, so that its cost does not
+            depend on how many there are: gradients are sparse, and the optimizer is lazy
+            (`torte.optim.lazy` says what decays when).
         **kwargs: For `Learner`.
 
     Raises:
@@ -80,7 +85,9 @@ def collab_learner(
     if y_range is not None:
         for dl in dls:
             _check_range(dl.dataset, y_range)
-    model = create_collab_model(table, n_factors, use_nn, emb_szs, layers, config, y_range)
+    model = create_collab_model(table, n_factors, use_nn, emb_szs, layers, config, y_range, sparse)
+    if sparse:
+        kwargs["opt_func"] = lazy(kwargs.get("opt_func", Adam))
     return CollabLearner(dls, model, **kwargs)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from torte.collab.known_columns import KnownColumns
 from torte.dispatch import serializable
 from torte.learner.layers import Embedding, sigmoid_range
 from torte.tabular.model import TabularModel
@@ -17,9 +18,10 @@ from torte.tabular.model import TabularModel
 __all__ = ["EmbeddingDotBias", "EmbeddingNN", "neutral_last"]
 
 
-def neutral_last(n_codes: int, size: int) -> Embedding:
+def neutral_last(n_codes: int, size: int, sparse: bool = False) -> Embedding:
     """Return an embedding whose last row, for what training does not show, starts at zero."""
     table = Embedding(n_codes, size)
+    table.sparse = sparse
     nn.init.zeros_(table.weight.data[-1])
     return table
 
@@ -39,6 +41,8 @@ class EmbeddingDotBias(nn.Module):
         n_users: Number of codes of users.
         n_items: Number of codes of items.
         y_range: Lower and upper end of a sigmoid on the ratings.
+        sparse: Whether the gradients of users and items are sparse, for optimizers that are lazy in
+            rows (`torte.optim.lazy`).
     """
 
     def __init__(
@@ -47,13 +51,14 @@ class EmbeddingDotBias(nn.Module):
         n_users: int,
         n_items: int,
         y_range: tuple[float, float] | None = None,
+        sparse: bool = False,
     ) -> None:
         super().__init__()
         self.y_range = None if y_range is None else (float(y_range[0]), float(y_range[1]))
-        self.u_weight = neutral_last(n_users, n_factors)
-        self.i_weight = neutral_last(n_items, n_factors)
-        self.u_bias = neutral_last(n_users, 1)
-        self.i_bias = neutral_last(n_items, 1)
+        self.u_weight = neutral_last(n_users, n_factors, sparse)
+        self.i_weight = neutral_last(n_items, n_factors, sparse)
+        self.u_bias = neutral_last(n_users, 1, sparse)
+        self.i_bias = neutral_last(n_items, 1, sparse)
         self.classes: Mapping[str, Sequence[Any]] = {}
         self.user, self.item = "", ""
 
@@ -149,12 +154,20 @@ class EmbeddingNN(TabularModel):
     """A rating by linear blocks on the embeddings of user and item, and of side columns.
 
     Shape:
-        Codes of (…, categorical columns) and numbers of (…, n_cont) in; ratings of (…, 1) out.
+        Codes of (rows, categorical columns) and numbers of (rows, n_cont) in; ratings of (rows, 1)
+        out. With candidates, items of (rows, n) to be scored for the same user in place of the
+        row's own, scores of (rows, n).
 
     Args:
-        emb_szs: (number of codes, size) of each categorical column.
+        emb_szs: (number of codes, size) of each categorical column: the user, the item, then the
+            columns of user, item and event.
         layers: Sizes of the hidden layers.
         n_cont: Number of continuous columns.
+        n_cats: How many categorical columns users, items and events have beside them; by default
+            all are of the event.
+        n_conts: How many continuous columns, likewise.
+        sparse: Whether the gradients of users and items are sparse, for optimizers that are lazy in
+            rows (`torte.optim.lazy`).
         **kwargs: Passed on to `TabularModel`.
     """
 
@@ -163,6 +176,65 @@ class EmbeddingNN(TabularModel):
         emb_szs: Sequence[tuple[int, int]],
         layers: Sequence[int],
         n_cont: int = 0,
+        n_cats: Sequence[int] | None = None,
+        n_conts: Sequence[int] | None = None,
+        sparse: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(emb_szs=emb_szs, n_cont=n_cont, out_sz=1, layers=layers, **kwargs)
+        codes = [count for count, _ in emb_szs]
+        self.n_cats = list(n_cats or (0, 0, len(codes) - 2))
+        self.n_conts = list(n_conts or (0, 0, n_cont))
+        self.unknown = [count - 1 for count in codes]
+        ends = 2 + self.n_cats[0], 2 + self.n_cats[0] + self.n_cats[1]
+        self.user_side = KnownColumns(codes[2 : ends[0]], self.n_conts[0], codes[0])
+        self.item_side = KnownColumns(codes[ends[0] : ends[1]], self.n_conts[1], codes[1])
+        tables: Any = self.embeds
+        tables[0].sparse = tables[1].sparse = sparse
+
+    def forward(
+        self, x_cat: Tensor, x_cont: Tensor | None = None, candidates: Tensor | None = None
+    ) -> Tensor:
+        """Predict the ratings of rows, or score candidates for each of their users."""
+        if candidates is None:
+            return super().forward(x_cat, x_cont)
+        numbers = self._zeros(len(x_cat)) if x_cont is None else x_cont
+        rows = self._rows_of(x_cat, numbers, candidates)
+        return super().forward(*rows).reshape(candidates.shape)
+
+    def _zeros(self, n_rows: int) -> Tensor:
+        tables: Any = self.embeds
+        return tables[0].weight.detach().new_zeros(n_rows, self.n_cont)
+
+    def _rows_of(self, x: Tensor, numbers: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a row of codes and of numbers for each pair of a user and a candidate.
+
+        Candidates have the columns that are remembered of them.
+        """
+        items = candidates.reshape(-1)
+        times = candidates.shape[1]
+        user, _, event = x[:, 2:].repeat_interleave(times, 0).split(self.n_cats, dim=1)
+        users = x[:, :1].repeat_interleave(times, 0)
+        codes = [users, items[:, None], user, self.item_side.known_codes[items], event]
+        parts = numbers.repeat_interleave(times, 0).split(self.n_conts, dim=1)
+        known = [parts[0], self.item_side.known_numbers[items], parts[2]]
+        return torch.cat(codes, dim=1), torch.cat(known, dim=1)
+
+    def queries(self, users: Tensor) -> tuple[Tensor, Tensor]:
+        """Return rows of codes and of numbers for users, with what is remembered of them.
+
+        Items and events are unknown ones in them.
+        """
+        unknown = torch.tensor(self.unknown, device=users.device).repeat(len(users), 1)
+        unknown[:, 0] = users
+        unknown[:, 2 : 2 + self.n_cats[0]] = self.user_side.known_codes[users]
+        numbers = self._zeros(len(users))
+        numbers[:, : self.n_conts[0]] = self.user_side.known_numbers[users]
+        return unknown, numbers
+
+    def remember_sides(self, codes: Tensor, numbers: Tensor) -> None:
+        """Keep the columns of the users and items in these rows, to score all pairs later."""
+        parts = codes[:, 2:].split(self.n_cats, dim=1)
+        values = numbers.split(self.n_conts, dim=1)
+        self.user_side.remember(codes[:, 0], parts[0], values[0])
+        self.item_side.remember(codes[:, 1], parts[1], values[1])

@@ -1,18 +1,22 @@
-"""What a learner of dot products can be asked for: recommendations, and items like others."""
+"""What a learner of ratings can be asked for: recommendations, and items like others."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from torte.collab.models import EmbeddingDotBias
+from torte.collab.models import EmbeddingDotBias, EmbeddingNN
 from torte.collab.ranking import RankingScores
 from torte.collab.table import TabularCollab
-from torte.collab.topk import SeenItems, top_blocks, top_items
+from torte.collab.topk import SeenItems, gathered, top_blocks, top_items, top_scored
 from torte.learner.layers import sigmoid_range
 
 __all__ = ["Recommending"]
+
+_USERS_AT_ONCE, _PAIRS_AT_ONCE = 64, 65536
+"""How many users and pairs a neural model looks at together."""
 
 
 class Recommending:
@@ -27,25 +31,78 @@ class Recommending:
         """Return the model if it works by dot products.
 
         Raises:
-            TypeError: It is a neural one, which has to look at every pair.
+            TypeError: It is another one, to which new users and items cannot be added.
         """
         model: nn.Module = self.model
         if not isinstance(model, EmbeddingDotBias):
             raise TypeError(
-                f"recommending needs the dot product of factors; {type(model).__name__} has none: "
-                "use collab_learner(use_nn=False)"
+                f"taking in users and items needs the dot product of factors; "
+                f"{type(model).__name__} has none: use collab_learner(use_nn=False)"
             )
         return model
 
     def _table(self) -> TabularCollab:
         return self.dls.train.dataset
 
-    def _catalogue(self) -> tuple[Tensor, Tensor]:
-        """Return factors and biases of the items; the biases keep the two that are none out."""
-        factors, bias = (part.detach() for part in self._dot_model().item_table())
+    def _item_factors(self) -> tuple[Tensor, Tensor]:
+        """Return factors and biases of the items; the biases keep the two that are none out.
+
+        Those of a neural model are its embeddings, without a bias.
+
+        Raises:
+            TypeError: The model has neither.
+        """
+        model: Any = self.model
+        if isinstance(model, EmbeddingDotBias):
+            factors, bias = (part.detach() for part in model.item_table())
+        elif isinstance(model, EmbeddingNN):
+            tables: Any = model.embeds
+            factors = tables[1].weight.detach()
+            bias = factors.new_zeros(len(factors))
+        else:
+            raise TypeError(
+                f"recommending needs the model of collab_learner, got {type(model).__name__}"
+            )
         bias = bias.clone()
         bias[[0, -1]] = -torch.inf  # the places of missing and unknown items
         return factors, bias
+
+    def _best(
+        self, users: Tensor, k: int, seen: SeenItems | None
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield codes, scores and the k best items of one block of users after the other.
+
+        Scores of dot products lack the users' own biases and the sigmoid of `y_range`.
+
+        Raises:
+            ValueError: k is not between 1 and the number of items.
+        """
+        factors, bias = self._item_factors()
+        n_items = len(factors) - 2
+        if not 1 <= k <= n_items:
+            raise ValueError(f"k is {k}, but there are {n_items} items")
+        model: Any = self.model
+        if isinstance(model, EmbeddingDotBias):
+            return top_blocks(model.user_table()[0], factors, bias, k, users, seen)
+
+        def score(block: Tensor, part: slice) -> Tensor:
+            items = torch.arange(part.start, part.stop, device=block.device)
+            pairs = items.expand(len(block), -1)
+            return model(*model.queries(block), pairs) + bias[part]
+
+        sizes = {"users_at_once": _USERS_AT_ONCE, "items_at_once": _PAIRS_AT_ONCE // _USERS_AT_ONCE}
+        return self._without_training(
+            top_scored(score, len(factors), k, users, seen, factors.device, **sizes)
+        )
+
+    def _without_training(self, blocks: Iterator[Any]) -> Iterator[Any]:
+        """Go through blocks with the model as it is when it does not train."""
+        training = self.model.training
+        try:
+            self.model.eval()
+            yield from blocks
+        finally:
+            self.model.train(training)
 
     def seen_items(self) -> SeenItems:
         """Return what each user has rated in the training rows, and when they were taken in."""
@@ -63,7 +120,8 @@ class Recommending:
         """Return the k items with the highest predicted ratings for each user.
 
         Side columns of users and items are taken from the training rows; those of events are left
-        out.
+        out. A neural model (`use_nn`) looks at every pair, which takes far longer than the products
+        of factors.
 
         Args:
             users: Names of users; by default all of them. An unknown one gets what the average
@@ -77,22 +135,16 @@ class Recommending:
 
         Raises:
             ValueError: k is not between 1 and the number of items.
-            TypeError: The model is a neural one.
+            TypeError: The model is not one of `collab_learner`.
         """
-        model, table = self._dot_model(), self._table()
+        table = self._table()
         user_words = table.classes[table.user_name]
         item_words = table.classes[table.item_name]
         names = list(user_words.values if users is None else _names(users))
         codes = torch.tensor([user_words.code(name) for name in names], dtype=torch.int64)
-        n_items = len(item_words.values)
-        if not 1 <= k <= n_items:
-            raise ValueError(f"k is {k}, but there are {n_items} items")
-        factors, own = model.user_table()
         seen = self.seen_items() if exclude_seen else None
-        scores, items = top_items(factors, *self._catalogue(), k, users=codes, seen=seen)
-        ratings = scores + own.cpu()[codes, None]
-        if model.y_range is not None:
-            ratings = sigmoid_range(ratings, *model.y_range)
+        scores, items = gathered(self._best(codes, k, seen), len(codes), k)
+        ratings = self._ratings(scores, codes)
         kept = (items >= 0).numpy()
         labels = np.array([None, *item_words.values, None], dtype=object)
         return {
@@ -100,6 +152,14 @@ class Recommending:
             "item": labels[items.numpy()[kept]],
             "score" if table.implicit else "rating": ratings.numpy()[kept],
         }
+
+    def _ratings(self, scores: Tensor, users: Tensor) -> Tensor:
+        """Return the model's own predictions from scores of (users, items) that rank items."""
+        model: Any = self.model
+        if not isinstance(model, EmbeddingDotBias):
+            return scores
+        ratings = scores + model.user_table()[1].cpu()[users, None]
+        return ratings if model.y_range is None else sigmoid_range(ratings, *model.y_range)
 
     @torch.no_grad()
     def evaluate_ranking(
@@ -129,7 +189,7 @@ class Recommending:
         Raises:
             ValueError: k is not between 1 and the number of items, `min_rating` was given for rows
                 without ratings, or nothing is relevant.
-            TypeError: The model is a neural one.
+            TypeError: The model is not one of `collab_learner`.
         """
         dl = self.dls[ds_idx] if dl is None else dl
         codes = dl.tensors[0][:, :2]
@@ -137,24 +197,21 @@ class Recommending:
             if dl.target_type is None:
                 raise ValueError("min_rating needs ratings: use test_dl(rows, with_labels=True)")
             codes = codes[dl.tensors[-1].ravel() >= min_rating]
-        factors, _ = self._dot_model().user_table()
-        catalogue, bias = self._catalogue()
-        last = torch.tensor([len(factors) - 1, len(catalogue) - 1])
+        table = self._table()
+        last = torch.tensor([len(table.classes[name]) - 1 for name in table.cat_names[:2]])
         known = ((codes > 0) & (codes < last)).all(dim=1)
         codes = codes[known]
-        n_items = len(catalogue) - 2
-        if not 1 <= k <= n_items:
-            raise ValueError(f"k is {k}, but there are {n_items} items")
-        scores = RankingScores(self._items_of(codes), n_items)
+        scores = RankingScores(self._items_of(codes), int(last[1]) - 1)
         seen = self.seen_items() if exclude_seen else None
-        users = codes[:, 0].unique()
-        for block, _, items in top_blocks(factors, catalogue, bias, k, users, seen):
+        for block, _, items in self._best(codes[:, 0].unique(), k, seen):
             scores.update(block, items)
         return {**scores.compute(), "n_unknown": int((~known).sum())}
 
     @torch.no_grad()
     def similar(self, items: Any, k: int = 10) -> dict[str, np.ndarray]:
         """Return the k items whose factors point most nearly the same way.
+
+        Those of a neural model (`use_nn`) are its embeddings.
 
         Args:
             items: Names of items.
@@ -169,7 +226,7 @@ class Recommending:
         """
         table = self._table()
         words = table.classes[table.item_name]
-        factors, bias = self._catalogue()
+        factors, bias = self._item_factors()
         names = _names(items)
         codes = torch.tensor([words.code(name) for name in names])
         unknown = [name for name, code in zip(names, codes, strict=True) if code == words.unknown]

@@ -4,14 +4,16 @@ A score for every pair would not fit in memory for a million users and a hundred
 block of users against a block of items does, and of each only the k best go on.
 """
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["SeenItems", "top_blocks", "top_items"]
+__all__ = ["SeenItems", "top_blocks", "top_items", "top_scored"]
 
 USERS_AT_ONCE, ITEMS_AT_ONCE = 1024, 16384
 
@@ -51,25 +53,72 @@ def _blocks(size: int, at_once: int) -> Iterator[slice]:
 
 
 def _best_of_block(
-    user_factors: Tensor, item_factors: Tensor, item_bias: Tensor, k: int, hidden: Tensor
+    score: Callable[[slice], Tensor], n_items: int, k: int, hidden: Tensor, items_at_once: int
 ) -> tuple[Tensor, Tensor]:
     """Return scores and numbers of the k best items for each of a block of users."""
-    best_scores = user_factors.new_empty(len(user_factors), 0)
-    best_items = torch.empty(len(user_factors), 0, dtype=torch.int64, device=user_factors.device)
-    for part in _blocks(len(item_factors), ITEMS_AT_ONCE):
-        scores = torch.addmm(item_bias[part], user_factors, item_factors[part].T)
-        places, items = hidden
+    best_scores = best_items = None
+    places, items = hidden
+    for part in _blocks(n_items, items_at_once):
+        scores = score(part)
         inside = (items >= part.start) & (items < part.stop)
         scores[places[inside], items[inside] - part.start] = -torch.inf
         top, found = scores.topk(min(k, scores.shape[1]), dim=1)
+        found = found + part.start
+        if best_scores is None or best_items is None:
+            best_scores, best_items = top, found
+            continue
         merged = torch.cat([best_scores, top], dim=1)
-        numbers = torch.cat([best_items, found + part.start], dim=1)
         best_scores, order = merged.topk(min(k, merged.shape[1]), dim=1)
-        best_items = numbers.gather(1, order)
+        best_items = torch.cat([best_items, found], dim=1).gather(1, order)
+    assert best_scores is not None
+    assert best_items is not None
     return best_scores, best_items
 
 
 @torch.no_grad()
+def top_scored(
+    score: Callable[[Tensor, slice], Tensor],
+    n_items: int,
+    k: int,
+    users: Tensor,
+    seen: SeenItems | None = None,
+    device: Any = None,
+    users_at_once: int = USERS_AT_ONCE,
+    items_at_once: int = ITEMS_AT_ONCE,
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield the best items of one block of users after the other, by any function of scores.
+
+    Args:
+        score: Called with codes of users and a range of items; returns scores of (users, items),
+            which are then changed. -inf keeps an item out.
+        n_items: How many items there are.
+        k: How many items for each user.
+        users: Codes of the users asked for.
+        seen: What each user has seen, to be left out.
+        device: Where the scores are; the users are handed over there.
+        users_at_once: Size of a block of users.
+        items_at_once: Size of a block of items.
+
+    Yields:
+        Codes of the users (n,), scores and items (n, k), on the CPU. A user for whom fewer than k
+        items are left gets -inf and item -1 in the last places.
+
+    Raises:
+        ValueError: k is not between 1 and the number of items.
+    """
+    if not 1 <= k <= n_items:
+        raise ValueError(f"k is {k}, but there are {n_items} items")
+    nothing = torch.empty(2, 0, dtype=torch.int64)
+    for part in _blocks(len(users), users_at_once):
+        block = users[part].cpu()
+        hidden = nothing if seen is None else torch.stack(seen.pairs(block))
+        own = functools.partial(score, block.to(device))
+        best, found = _best_of_block(own, n_items, k, hidden.to(device), items_at_once)
+        scores, items = best.float().cpu(), found.cpu()
+        items[scores == -torch.inf] = -1
+        yield block, scores, items
+
+
 def top_blocks(
     user_factors: Tensor,
     item_factors: Tensor,
@@ -86,19 +135,13 @@ def top_blocks(
     Raises:
         ValueError: k is not between 1 and the number of items.
     """
-    if not 1 <= k <= len(item_factors):
-        raise ValueError(f"k is {k}, but there are {len(item_factors)} items")
-    users = torch.arange(len(user_factors)) if users is None else users.cpu()
-    device = item_factors.device
-    nothing = torch.empty(2, 0, dtype=torch.int64)
-    for part in _blocks(len(users), USERS_AT_ONCE):
-        block = users[part]
-        hidden = nothing if seen is None else torch.stack(seen.pairs(block))
-        factors = user_factors[block.to(device)]
-        best, found = _best_of_block(factors, item_factors, item_bias, k, hidden.to(device))
-        scores, items = best.float().cpu(), found.cpu()
-        items[scores == -torch.inf] = -1
-        yield block, scores, items
+
+    def score(block: Tensor, part: slice) -> Tensor:
+        return torch.addmm(item_bias[part], user_factors[block], item_factors[part].T)
+
+    users = torch.arange(len(user_factors)) if users is None else users
+    sizes = {"users_at_once": USERS_AT_ONCE, "items_at_once": ITEMS_AT_ONCE}
+    return top_scored(score, len(item_factors), k, users, seen, item_factors.device, **sizes)
 
 
 def top_items(
@@ -130,10 +173,17 @@ def top_items(
         ValueError: k is not between 1 and the number of items.
     """
     count = len(user_factors) if users is None else len(users)
+    return gathered(top_blocks(user_factors, item_factors, item_bias, k, users, seen), count, k)
+
+
+def gathered(
+    blocks: Iterator[tuple[Tensor, Tensor, Tensor]], count: int, k: int
+) -> tuple[Tensor, Tensor]:
+    """Return scores and items of all users from those of blocks: both (users, k)."""
     scores = torch.empty(count, k)
     items = torch.empty(count, k, dtype=torch.int64)
     start = 0
-    for block, best, found in top_blocks(user_factors, item_factors, item_bias, k, users, seen):
+    for block, best, found in blocks:
         scores[start : start + len(block)], items[start : start + len(block)] = best, found
         start += len(block)
     return scores, items

@@ -16,6 +16,7 @@ from torte.optim.grouped import GroupedOptimizer
 from torte.optim.groups import even_mults
 from torte.optim.lamb import Lamb, lamb_step
 from torte.optim.lars import Larc, larc_layer_lr, larc_step
+from torte.optim.lazy import lazy
 from torte.optim.lion import Lion, lion_step
 from torte.optim.lookahead import Lookahead, ranger
 from torte.optim.model_parameters import norm_bias_params
@@ -24,6 +25,7 @@ from torte.optim.optimizer import Optimizer
 from torte.optim.qhadam import QHAdam, qhadam_step
 from torte.optim.radam import RAdam, radam_step
 from torte.optim.rmsprop import RMSProp
+from torte.optim.rowwise_adagrad import RowwiseAdagrad, rowwise_adagrad_step, sum_row_sqr_grad
 from torte.optim.rules import on_gradient, whole_model
 from torte.optim.schedule_free import ScheduleFreeAdamW, ScheduleFreeOptimizer, schedule_free_step
 from torte.optim.sgd import SGD
@@ -66,6 +68,7 @@ __all__ = [
     "QHAdam",
     "RAdam",
     "RMSProp",
+    "RowwiseAdagrad",
     "RuleError",
     "ScheduleFreeAdamW",
     "ScheduleFreeOptimizer",
@@ -84,6 +87,7 @@ __all__ = [
     "lamb_step",
     "larc_layer_lr",
     "larc_step",
+    "lazy",
     "lion_step",
     "momentum_step",
     "muon_step",
@@ -95,9 +99,11 @@ __all__ = [
     "radam_step",
     "ranger",
     "rms_prop_step",
+    "rowwise_adagrad_step",
     "schedule_free_step",
     "sgd_step",
     "step_stat",
+    "sum_row_sqr_grad",
     "weight_decay",
     "whole_model",
     "whole_model_norms",

@@ -33,6 +33,7 @@ class Cohort:
         flags: Flags, the same for all of them.
         state_shapes: Names of the tensor state that each has; true where it is one number.
         state_names: The same names alone.
+        sparse: Whether the gradients were sparse when the cohort was made.
         plan: How an engine steps them.
         checked: The group's hypers as they were when last checked.
         companion: The same parameters as rules of the whole model see them.
@@ -45,6 +46,7 @@ class Cohort:
     flags: dict[str, bool]
     state_shapes: dict[str, bool]
     state_names: tuple[str, ...] = ()
+    sparse: bool = False
     plan: Any = field(default=None, repr=False)
     checked: dict[str, Any] = field(default_factory=dict, repr=False)
     companion: "Cohort | None" = field(default=None, repr=False)
@@ -171,11 +173,12 @@ def _enlist(
     }
     tensors = _tensor_state(parameter, state)
     kind = (type(parameter), parameter.dtype, parameter.device)
-    key = (index, kind, _items(flags), _items(numbers), _items(tensors))
+    sparse = parameter.grad is not None and parameter.grad.is_sparse
+    key = (index, kind, sparse, _items(flags), _items(numbers), _items(tensors))
     cohort = cohorts.get(key)
     if cohort is None:
         cohort = cohorts[key] = Cohort(
-            group, [parameter], [state], numbers, flags, tensors, tuple(tensors)
+            group, [parameter], [state], numbers, flags, tensors, tuple(tensors), sparse
         )
     else:
         cohort.parameters.append(parameter)

@@ -12,6 +12,7 @@ from torte.optim.engine import ENGINES, Engine, plan_for
 from torte.optim.errors import EngineError, UnknownHyperError
 from torte.optim.grouped import GroupedOptimizer
 from torte.optim.groups import Params, checked_hyper, named_groups, spread
+from torte.optim.lazy import rows_plan
 from torte.optim.model_stats import model_totals, no_totals
 from torte.optim.rules import RuleFunction
 from torte.optim.saving import matched_hypers, matched_state
@@ -51,6 +52,9 @@ class Optimizer(GroupedOptimizer):
         >>> model = torch.nn.Linear(2, 1)
         >>> opt = Optimizer(model.parameters(), steppers=sign_step, lr=0.1)
     """
+
+    lazy_rows = False
+    """Whether sparse gradients step the rows that occur alone; see `torte.optim.lazy`."""
 
     def __init__(
         self,
@@ -133,7 +137,7 @@ class Optimizer(GroupedOptimizer):
         rules = [*before, *self.rules, *after]
         new = type(self)(groups, rules, engine=self.engine, **hypers)
         new.state.update(self.state)
-        new.frozen_idx = self.frozen_idx
+        new.frozen_idx, new.lazy_rows = self.frozen_idx, self.lazy_rows
         return new
 
     # -- state ----------------------------------------------------------------------------------
@@ -164,7 +168,7 @@ class Optimizer(GroupedOptimizer):
         return sharded_like(value, parameter) if is_sharded(parameter) else whole(value)
 
     def __getstate__(self) -> dict[str, Any]:
-        own = ("engine", "rules", "frozen_idx", "_hyper_names", "_kept")
+        own = ("engine", "rules", "frozen_idx", "lazy_rows", "_hyper_names", "_kept")
         return {**super().__getstate__(), **{name: getattr(self, name) for name in own}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -256,7 +260,10 @@ class Optimizer(GroupedOptimizer):
             values = self._values(cohort)
             if self._model_rules:
                 values.update(no_totals(cohort, self._model_rules, values))
-            cohort.plan = plan_for(cohort, self._step_rules, values, self.engine)
+            if cohort.sparse and self.lazy_rows:
+                cohort.plan = rows_plan(cohort, self._step_rules, values)
+            else:
+                cohort.plan = plan_for(cohort, self._step_rules, values, self.engine)
         self._cohorts = cohorts
         return cohorts
 

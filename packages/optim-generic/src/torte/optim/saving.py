@@ -113,13 +113,21 @@ def _fitting(
     shape = (*parameter.shape, 2) if parameter.is_complex() else parameter.shape
     result: State = {}
     for key, value in values.items():
-        if isinstance(value, Tensor) and value.dim() and tuple(value.shape) != tuple(shape):
+        if isinstance(value, Tensor) and value.dim() and not _spans(value, shape):
             raise StateMismatchError(
                 f"the state dict is of another model: {key!r} of {name!r} has shape "
                 f"{tuple(value.shape)}, and the parameter {tuple(parameter.shape)}"
             )
         result[key] = _own_copy(value, parameter) if isinstance(value, Tensor) else value
     return result
+
+
+def _spans(value: Tensor, shape: Sequence[int]) -> bool:
+    """Whether a state has the parameter's shape, or one number for each of its rows."""
+    return value.dim() == len(shape) and (
+        tuple(value.shape) == tuple(shape)
+        or tuple(value.shape) == (shape[0], *[1] * len(shape[1:]))
+    )
 
 
 def _own_copy(value: Tensor, parameter: Tensor) -> Tensor:

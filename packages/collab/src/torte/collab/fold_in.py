@@ -11,6 +11,8 @@ where :math:`c` is what the model says of the row without them (the items' biase
 columns add) and the logit undoes the sigmoid of `y_range`. This is one half step of alternating
 least squares: Zhou, Wilkinson, Schreiber and Pan, "Large-scale Parallel Collaborative Filtering for
 the Netflix Prize", AAIM 2008; Hu, Koren and Volinsky, ICDM 2008.
+
+Models of pairs without ratings have a likelihood in its place; see `torte.collab.likelihood`.
 """
 
 from typing import Any
@@ -19,7 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from torte.collab.features import FeatureDotBias
 from torte.collab.growing import Growth
+from torte.collab.interactions import refresh_negatives
+from torte.collab.likelihood import item_of_pairs, log_partitions, user_of_pairs
 from torte.collab.recommending import Recommending
 from torte.collab.table import TabularCollab
 from torte.tabular.frames import as_frame, categories, column, numbers
@@ -85,7 +90,7 @@ class FoldIn(Recommending):
     opt: Any
 
     def add_users(self, ratings: Any, l2: float = 1.0, clip: float | None = None) -> list[Any]:
-        """Take in new users by some ratings of known items, without training.
+        """Take in new users by some ratings of known items (or pairs alone), without training.
 
         Afterwards they have a place of their own like the users of the training rows: in the model,
         in the optimizer's state and in the vocabulary, which the loaders share (so other learners
@@ -96,7 +101,7 @@ class FoldIn(Recommending):
             ratings: A frame with the columns that the loaders were made from, side columns too.
             l2: The penalty λ on the squared factors and bias.
             clip: How near an end of `y_range` a rating may come, as a share of the range; by
-                default a rating at an end is an error.
+                default a rating at an end is an error. Not for loaders without ratings.
 
         Returns:
             The names of the new users, in the order of their codes.
@@ -118,15 +123,18 @@ class FoldIn(Recommending):
         if l2 <= 0:
             raise ValueError(f"l2 must be above 0, got {l2}")
         new, names = _new_rows(table, ratings, is_item)
-        values = numbers(column(as_frame(ratings), table.y_names[0]))
-        target = logit_targets(values, model.y_range, clip)
+        target = self._targets(ratings, clip)
         processed = table.test_set(ratings)
         codes, side_numbers = processed.codes_and_numbers()
-        device = model.u_weight.weight.device
-        solved = _solve(model, codes.to(device), side_numbers.to(device), target, new, l2, is_item)
         last = torch.zeros(len(names), dtype=torch.int64)
         last.scatter_reduce_(0, new, torch.arange(len(new)), "amax")
         features = _own_features(table, codes[last], side_numbers[last], is_item)
+        if target is None:
+            solved = self._likeliest(codes, new, features, l2, is_item)
+        else:
+            device = model.u_weight.weight.device
+            inputs = codes.to(device), side_numbers.to(device)
+            solved = _least_squares(model, *inputs, target, new, l2, is_item)
         growth = Growth(model, self.opt, is_item, solved[:, :-1], solved[:, -1], features)
         place = int(is_item)
         name = table.cat_names[place]
@@ -137,7 +145,58 @@ class FoldIn(Recommending):
         self._rename(name, place, words)
         self._move_unknown(place, old.unknown, words.unknown)
         self.folded = torch.cat([self.folded, codes[:, :2]])
+        refresh_negatives(self.dls, self.folded)
         return names
+
+    def _targets(self, ratings: Any, clip: float | None) -> Tensor | None:
+        """Return what the sigmoid makes the ratings from, None where there are no ratings."""
+        table = self._table()
+        if not table.implicit:
+            values = numbers(column(as_frame(ratings), table.y_names[0]))
+            return logit_targets(values, self._dot_model().y_range, clip)
+        if clip is not None:
+            raise ValueError(f"clip={clip} is for ratings, but these loaders have none")
+        return None
+
+    @torch.no_grad()
+    def _likeliest(
+        self, codes: Tensor, new: Tensor, features: tuple[Tensor, Tensor], l2: float, is_item: bool
+    ) -> Tensor:
+        """Return factors and, last, the bias of each new user or item by its pairs: float64."""
+        model: Any = self._dot_model()
+        user, _ = (part.double().cpu()[1:-1] for part in model.user_table())
+        item, bias = (part.double().cpu()[1:-1] for part in model.item_table())
+        base = torch.zeros(len(features[0]), user.shape[1] + 1, dtype=torch.float64)
+        if isinstance(model, FeatureDotBias):
+            side = model.item_side if is_item else model.user_side
+            parts = side(*(part.to(bias.device) for part in features))
+            base = torch.cat([parts[0], parts[1][:, None]], dim=1).double().cpu()
+        others = codes[:, int(not is_item)] - 1
+        groups = [others[new == place] for place in range(len(base))]
+        if not is_item:
+            found = [
+                user_of_pairs(met, item, bias + item @ own[:-1], l2)
+                for met, own in zip(groups, base, strict=True)
+            ]
+            return torch.nn.functional.pad(torch.stack(found), (0, 1))
+        known = self.dls.train.tensors[0][:, 0] - 1
+        if not len(known):
+            raise ValueError("new items need the training pairs beside theirs: there are none here")
+        counts = torch.bincount(known, minlength=len(user))
+        design = torch.cat([user, torch.ones(len(user), 1, dtype=torch.float64)], dim=1)
+        rest = log_partitions(user, item, bias)
+        return torch.stack(
+            [
+                item_of_pairs(
+                    met,
+                    design,
+                    design @ own - rest,
+                    counts + torch.bincount(met, minlength=len(user)),
+                    l2,
+                )
+                for met, own in zip(groups, base, strict=True)
+            ]
+        )
 
     def _rename(self, name: str, place: int, words: ColumnVocabulary) -> None:
         self._table().classes[name] = words  # pyright: ignore[reportIndexIssue] - a proc's own dict
@@ -183,7 +242,7 @@ def _new_rows(table: TabularCollab, ratings: Any, is_item: bool) -> tuple[Tensor
     return torch.from_numpy(places), names
 
 
-def _solve(
+def _least_squares(
     model: Any,
     codes: Tensor,
     numbers_: Tensor,

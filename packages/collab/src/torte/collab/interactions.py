@@ -65,14 +65,20 @@ class InteractionDataLoader(TabDataLoader):
         display_df(frame)
 
 
-def refresh_negatives(dls: Any) -> None:
+def refresh_negatives(dls: Any, folded: Tensor | None = None) -> None:
     """Tell the negatives of all loaders which pairs their users have seen.
 
     Training negatives avoid the training pairs; those of another loader its own pairs as well.
+
+    Args:
+        dls: The loaders.
+        folded: Pairs that were taken in later: codes of (pairs, 2).
     """
     table = dls.train.dataset
     sizes = [len(table.classes[name]) for name in (table.user_name, table.item_name)]
     seen = dls.train.tensors[0][:, :2]
+    if folded is not None:
+        seen = torch.cat([seen, folded])
     for dl in dls:
         sampling = getattr(dl, "sampling", None)
         if sampling is not None:

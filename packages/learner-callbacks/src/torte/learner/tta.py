@@ -81,7 +81,7 @@ def _as_in_training(dl: TfmdDL, item_tfms: Any, batch_tfms: Any) -> Iterator[Tfm
     own = getattr(dl.dataset, "set_split_idx", None)
     with nullcontext() if own is None else own(_TRAINING):
         given = {"after_item": item_tfms, "after_batch": batch_tfms}
-        pipes = {
+        pipes: dict[str, Any] = {
             name: Pipeline([tfms, [step for step in getattr(dl, name) if _encodes(step)]])
             for name, tfms in given.items()
             if tfms is not None

@@ -33,6 +33,9 @@ def test_what_is_around_a_fit(world, tmp_path):
         jobs.files,
         jobs.logging,
         jobs.decisions,
+        jobs.not_finite,
+        jobs.bad_layers,
+        jobs.out_of_memory,
         jobs.fastai_names,
     )
 

@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import signal
+import warnings
 
 import pytest
 import torch
@@ -26,9 +27,12 @@ from torte.learner import (
     GradientAccumulation,
     GradientClip,
     Learner,
+    NonFiniteCallback,
+    NonFiniteWarning,
     ProgressCallback,
     Recorder,
     SaveModelCallback,
+    SplitOnOutOfMemory,
     TerminateOnNaNCallback,
     mae,
     model_builder,
@@ -93,7 +97,9 @@ def metrics():
 
 
 def close(found, expected, **tolerance):
-    torch.testing.assert_close(found, expected, **{"rtol": 1e-9, "atol": 1e-11, **tolerance})
+    torch.testing.assert_close(
+        found, expected, **{"rtol": 1e-9, "atol": 1e-11, "equal_nan": True, **tolerance}
+    )
 
 
 def whole(value):
@@ -346,6 +352,7 @@ def logging(rank, world, folder):
     assert sum(line.split()[0] == "epoch" for line in shown) == (rank == 0)
     assert sum(line.split()[0] in "01" for line in shown) == 2 * (rank == 0)
     assert bool(shown) == (rank == 0)
+    learn.path = folder / str(rank)  # what each saves alone is none of the others' business
     learn.fit(1)
     assert len(rows) == 1  # alone again, every process logs
     assert called[-1:] == ["fit"]
@@ -382,6 +389,92 @@ def decisions(rank, world, folder):
         with contextlib.redirect_stdout(io.StringIO()):
             learn.fit(6, 0.0, cbs=EarlyStoppingCallback(patience=2))
         assert len(learn.recorder.values) == 3
+
+
+class PoisonOf(Callback):
+    """Makes the second batch bad for the process that has its last rows."""
+
+    order = -12
+    run_valid = False
+
+    def __init__(self, share):
+        super().__init__()
+        self.share = share
+
+    def before_batch(self):
+        if self.learn.iter == 1 and self.share:
+            x = self.learn.xb[0].clone()
+            x[-1] = float("nan")
+            self.learn.xb = (x,)
+
+
+def not_finite(rank, world, folder):
+    """One process sees what is not finite; all skip or stop alike and tell the same."""
+    for strategy in ("ddp", "fsdp2"):
+        for action in ("skip", "stop"):
+
+            def make(action=action):
+                return learner(cbs=[NonFiniteCallback(action)])
+
+            alone, learn = make(), make()
+            with pytest.warns(NonFiniteWarning):
+                alone.fit(2, cbs=PoisonOf(share=True))
+            told = pytest.warns(NonFiniteWarning) if rank == 0 else contextlib.nullcontext()
+            with told, learn.distributed(strategy):
+                learn.fit(2, cbs=PoisonOf(share=rank == world - 1))
+                compare(learn, alone)
+                same_everywhere(learn.non_finite.found)
+            mine, other = learn.non_finite.found, alone.non_finite.found
+            assert len(mine) == (2 if action == "skip" else 1)
+            assert [(each.epoch, each.batch, each.items) for each in mine] == [
+                (each.epoch, each.batch, each.items) for each in other
+            ]
+            where = "the inputs are" if strategy == "ddp" else "the loss is"
+            assert {each.where for each in mine} == {where}
+            assert all(bool(p.isfinite().all()) for p in learn.model.parameters())
+
+
+def bad_layers(rank, world, folder):
+    """The layer is named by the process in whose rows it makes what is not finite."""
+
+    class Logarithm(nn.Module):
+        def forward(self, x):
+            return x.log() if bool((x < -0.5).any()) else x
+
+    net = nn.Sequential(nn.Linear(3, 4), Logarithm(), nn.Linear(4, 1))
+    with torch.no_grad():
+        net[0].weight.fill_(0.1)
+        net[0].bias.fill_(1.0)
+
+    class Large(Callback):
+        order = -12
+
+        def before_batch(self):
+            if rank == 1:
+                self.learn.xb = (self.learn.xb[0] - 100,)
+
+    learn = learner(model=net, cbs=[NonFiniteCallback(), Large()])
+    with warnings.catch_warnings(), learn.distributed():
+        warnings.simplefilter("ignore", NonFiniteWarning)
+        learn.fit(1)
+        same_everywhere(learn.non_finite.found)
+    (found,) = learn.non_finite.found
+    assert found.where == "the output of '1' (Logarithm) is"
+    assert len(found.items) == 8
+
+
+def out_of_memory(rank, world, folder):
+    """Batches are not split where several processes train: the error is raised, in the one."""
+
+    class Full(Callback):
+        order = -12
+
+        def before_batch(self):
+            raise torch.OutOfMemoryError("no room")
+
+    learn = learner(cbs=SplitOnOutOfMemory())
+    with learn.distributed(), pytest.raises(torch.OutOfMemoryError):
+        learn.fit(1, cbs=Full())
 
 
 def batchnorm(rank, world, folder):

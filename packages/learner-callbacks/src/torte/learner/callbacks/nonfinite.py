@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,15 @@ class NonFinite:
         return f"epoch {self.epoch}, batch {self.batch}: {self.where} not finite{items}"
 
 
+class _Seen(NamedTuple):
+    """What one process can tell of a bad step: the more the larger `detail`."""
+
+    detail: int
+    batch: int
+    place: int | None
+    where: str
+
+
 class NonFiniteCallback(Callback):
     """Stop, or skip the step, when gradients (or the loss) are not finite, and say why.
 
@@ -56,8 +65,9 @@ class NonFiniteCallback(Callback):
     taken one bad step (no checkpoint is written of them). On the CPU nothing comes late.
 
     Where several processes train together, the gradients that they look at are those of all, so all
-    decide alike. Under float16's loss scaling, whose search for a scale makes gradients overflow
-    and skips such steps by itself, the loss is looked at instead.
+    decide alike, and report what the process tells whose part of the batch was bad. Under float16's
+    loss scaling, whose search for a scale makes gradients overflow and skips such steps by itself,
+    the loss is looked at instead.
 
     The report names the first layer that makes something that is not finite out of what is: the
     batch is put through the model once more, which changes nothing. Where the flag was read late,
@@ -132,12 +142,18 @@ class NonFiniteCallback(Callback):
         if self._scales():
             losses = [entry[3].reshape(-1).float().sum() for entry in batches]
             return ~torch.isfinite(torch.stack(losses)) if losses else None
-        grads = [_local(p.grad) for p in self.learn.model.parameters() if p.grad is not None]
-        if not grads:
-            return None
+        grads = [grad for _, grad in self._own_gradients()]
+        if not grads:  # of small models not every process has a part
+            return torch.zeros(1, dtype=torch.bool) if self.learn.world.size > 1 else None
         largest = torch._foreach_norm(grads, math.inf)
         device = grads[0].device
         return ~torch.isfinite(torch.stack([one.to(device, torch.float32) for one in largest]))
+
+    def _own_gradients(self) -> list[tuple[str, Tensor]]:
+        """What this process has of each gradient, with the parameter's name."""
+        named = unwrapped(self.learn.model).named_parameters()
+        parts = [(name, _local(p.grad)) for name, p in named if p.grad is not None]
+        return [(name, part) for name, part in parts if part.numel()]
 
     def _is_bad(self, flags: Tensor) -> bool:
         bad, world = flags.any(), self.learn.world
@@ -147,26 +163,34 @@ class NonFiniteCallback(Callback):
 
     def _report(self, flags: Tensor, batches: list[Any]) -> None:
         learn: Any = self.learn
-        at, place, parts, loss = next(
-            (entry for entry in batches if not bool(torch.isfinite(entry[3]).all())), batches[-1]
-        )
-        where = None
-        if parts is not None and learn.world.size == 1:
-            where = first_bad_layer(learn, parts[0])
-        if where is None:
-            where = self._gradient(flags) if bool(torch.isfinite(loss).all()) else "the loss is"
-        found = NonFinite(learn.epoch, at, where, _items(learn, place))
+        # The process whose part of the batch is bad tells most; the first of them is believed.
+        told = max(learn.world.gathered(self._seen(flags, batches)), key=lambda seen: seen.detail)
+        found = NonFinite(learn.epoch, told.batch, told.where, _items(learn, told.place))
         self.found.append(found)
         self.in_a_row += 1
         stops = self.action == "stop" or self.in_a_row > self.limit
         what = "the fit is stopped" if stops else "the step is skipped"
-        warnings.warn(f"{found} ({what})", NonFiniteWarning, stacklevel=2)
+        if learn.world.is_first:
+            warnings.warn(f"{found} ({what})", NonFiniteWarning, stacklevel=2)
         raise CancelFitException if stops else CancelStepException
+
+    def _seen(self, flags: Tensor, batches: list[Any]) -> _Seen:
+        """What this process can tell of a bad step."""
+        learn: Any = self.learn
+        at, place, parts, loss = next(
+            (entry for entry in batches if not bool(torch.isfinite(entry[3]).all())), batches[-1]
+        )
+        # Layers whose weights are spread over the processes cannot be run by one of them alone.
+        where = first_bad_layer(learn, parts[0]) if parts and learn.world.holds_all else None
+        if where is not None:
+            return _Seen(2, at, place, where)
+        if bool(torch.isfinite(loss).all()):
+            return _Seen(0, at, place, self._gradient(flags))
+        return _Seen(1, at, place, "the loss is")
 
     def _gradient(self, flags: Tensor) -> str:
         """The first bad gradient on the way back from the loss."""
-        named = unwrapped(self.learn.model).named_parameters()
-        names = [name for name, parameter in named if parameter.grad is not None]
+        names = [name for name, _ in self._own_gradients()]
         bad = [name for name, flag in zip(names, flags.tolist(), strict=False) if flag]
         return f"the gradient of {bad[-1]!r} is" if bad and not self._scales() else "a gradient is"
 
@@ -188,20 +212,20 @@ def first_bad_layer(learn: Any, xb: tuple[Any, ...]) -> str | None:
     if not all(map(_is_finite, _tensors(xb))):
         return "the inputs are"
     found: list[str] = []
-    before = learn.xb, learn.output, learn.pred, learn.loss_grad
+    before = learn.model, learn.xb, learn.output, learn.pred, learn.loss_grad
     hooks = []
     model = unwrapped(learn.model)
     for name, module in model.named_modules():
         if next(module.children(), None) is None:
             hooks.append(module.register_forward_hook(_watcher(name, found)))
     try:
-        with model_restored(learn.model), rng_restored(), torch.no_grad():
-            learn.xb = xb
+        with model_restored(model), rng_restored(), torch.no_grad():
+            learn.model, learn.xb = model, xb
             learn.predict_batch()
             if not found and not all(map(_is_finite, _tensors(learn.pred))):
                 found.append("the model's output is")
     finally:
-        learn.xb, learn.output, learn.pred, learn.loss_grad = before
+        learn.model, learn.xb, learn.output, learn.pred, learn.loss_grad = before
         for hook in hooks:
             hook.remove()
     return found[0] if found else None

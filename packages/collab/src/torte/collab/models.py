@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torte.collab.known_columns import KnownColumns
 from torte.dispatch import serializable
 from torte.learner.layers import Embedding, sigmoid_range
+from torte.optim.shards import whole
 from torte.tabular.model import TabularModel
 
 __all__ = ["EmbeddingDotBias", "EmbeddingNN", "neutral_last"]
@@ -113,12 +114,15 @@ class EmbeddingDotBias(nn.Module):
         return rating if self.y_range is None else sigmoid_range(rating, *self.y_range)
 
     def user_table(self) -> tuple[Tensor, Tensor]:
-        """Return factors of (users, n_factors) and biases of (users,) by code."""
-        return self.u_weight.weight, self.u_bias.weight.squeeze(1)
+        """Return factors of (users, n_factors) and biases of (users,) by code.
+
+        Of tables that are cut over several processes (`ShardedTables`) all must ask together.
+        """
+        return whole(self.u_weight.weight), whole(self.u_bias.weight).squeeze(1)
 
     def item_table(self) -> tuple[Tensor, Tensor]:
         """Return factors of (items, n_factors) and biases of (items,) by code."""
-        return self.i_weight.weight, self.i_bias.weight.squeeze(1)
+        return whole(self.i_weight.weight), whole(self.i_bias.weight).squeeze(1)
 
     def _codes(self, names: Any, is_item: bool) -> Tensor:
         """Return the codes of users or items given by name.
@@ -203,8 +207,7 @@ class EmbeddingNN(TabularModel):
         return super().forward(*rows).reshape(candidates.shape)
 
     def _zeros(self, n_rows: int) -> Tensor:
-        tables: Any = self.embeds
-        return tables[0].weight.detach().new_zeros(n_rows, self.n_cont)
+        return self.item_side.known_numbers.new_zeros(n_rows, self.n_cont)
 
     def _rows_of(self, x: Tensor, numbers: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
         """Return a row of codes and of numbers for each pair of a user and a candidate.

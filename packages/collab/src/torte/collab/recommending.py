@@ -12,6 +12,7 @@ from torte.collab.ranking import RankingScores
 from torte.collab.table import TabularCollab
 from torte.collab.topk import SeenItems, gathered, top_blocks, top_items, top_scored
 from torte.learner.layers import sigmoid_range
+from torte.optim.shards import whole
 
 __all__ = ["Recommending"]
 
@@ -57,7 +58,7 @@ class Recommending:
             factors, bias = (part.detach() for part in model.item_table())
         elif isinstance(model, EmbeddingNN):
             tables: Any = model.embeds
-            factors = tables[1].weight.detach()
+            factors = whole(tables[1].weight.detach())
             bias = factors.new_zeros(len(factors))
         else:
             raise TypeError(

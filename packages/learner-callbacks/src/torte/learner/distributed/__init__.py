@@ -6,6 +6,7 @@
 from torte.learner.distributed.context import DistributedContext
 from torte.learner.distributed.environment import num_distrib, rank0_first, rank_distrib
 from torte.learner.distributed.processes import Processes
+from torte.learner.distributed.sharded_tables import ShardedTables
 from torte.learner.distributed.strategies import DataParallel, FullyShardedDataParallel, Strategy
 from torte.learner.distributed.trainer import DistributedTrainer
 
@@ -15,6 +16,7 @@ __all__ = [
     "DistributedTrainer",
     "FullyShardedDataParallel",
     "Processes",
+    "ShardedTables",
     "Strategy",
     "num_distrib",
     "rank0_first",

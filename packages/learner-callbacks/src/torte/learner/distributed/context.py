@@ -24,6 +24,7 @@ from torte.dispatch import patch
 from torte.learner.distributed.batchnorm import synchronized_batchnorm
 from torte.learner.distributed.environment import join_group, own_device
 from torte.learner.distributed.processes import Processes
+from torte.learner.distributed.sharded_tables import ShardedTables
 from torte.learner.distributed.strategies import DataParallel, FullyShardedDataParallel, Strategy
 from torte.learner.distributed.trainer import DistributedTrainer
 from torte.learner.learner import Learner
@@ -31,7 +32,11 @@ from torte.learner.loop import no_log
 
 __all__ = ["DistributedContext"]
 
-STRATEGIES: dict[str, type[Strategy]] = {"ddp": DataParallel, "fsdp2": FullyShardedDataParallel}
+STRATEGIES: dict[str, type[Strategy]] = {
+    "ddp": DataParallel,
+    "fsdp2": FullyShardedDataParallel,
+    "tables": ShardedTables,
+}
 
 
 class DistributedContext:
@@ -50,6 +55,7 @@ class DistributedContext:
     ) -> None:
         self.learn, self.strategy = learn, strategy
         self.is_active = True
+        strategy.before_move(learn, device)
         learn.to(device)
         self._loaders = _scaled_loaders(learn) if bs == "each" else None
         strategy.enter(learn)
@@ -130,7 +136,7 @@ class _SingleProcess(DistributedContext):
 @patch
 def distributed(
     self: Learner,
-    strategy: "Literal['ddp', 'fsdp2'] | Strategy" = "ddp",
+    strategy: "Literal['ddp', 'fsdp2', 'tables'] | Strategy" = "ddp",
     sync_bn: bool = False,
     bs: Literal["global", "each"] = "global",
     backend: str | None = None,
@@ -153,7 +159,8 @@ def distributed(
     Args:
         self: The Learner.
         strategy: "ddp": every process holds the model; "fsdp2": each holds a part of every
-            parameter, gradient and optimizer state. Or a `Strategy`.
+            parameter, gradient and optimizer state; "tables": each holds some rows of every
+            embedding, and all of the rest (see `ShardedTables`). Or a `Strategy`.
         sync_bn: Whether batch normalisation takes its statistics over the whole batch rather than
             over each process's part.
         bs: Whether the loaders' `bs` is the size of the whole batch ("global", the same training

@@ -11,7 +11,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from torte.optim.shards import whole
 
-__all__ = ["DataParallel", "FullyShardedDataParallel", "Strategy", "repeated_blocks"]
+__all__ = [
+    "DataParallel",
+    "FullyShardedDataParallel",
+    "Strategy",
+    "repeated_blocks",
+    "send_from_first",
+]
 
 
 class Strategy:
@@ -24,10 +30,13 @@ class Strategy:
         self.model: nn.Module | None = None
         """The model itself, as it was before the processes shared it."""
 
+    def before_move(self, learn: Any, device: torch.device) -> None:
+        """Called before the model goes to this process's device, for what is not to go there."""
+
     def enter(self, learn: Any) -> None:
         """Begin: all processes start from the first one's weights."""
         self.model = learn.model
-        _send_from_first([*learn.model.parameters(), *learn.model.buffers()])
+        send_from_first([*learn.model.parameters(), *learn.model.buffers()])
 
     def leave(self, learn: Any) -> None:
         """End: the Learner has its own model back, with the weights as they are now."""
@@ -47,7 +56,7 @@ class Strategy:
 
 
 @torch.no_grad()
-def _send_from_first(tensors: Iterable[Tensor]) -> None:
+def send_from_first(tensors: Iterable[Tensor]) -> None:
     """Overwrite tensors by those of the first process."""
     for tensor in {id(t): t for t in tensors}.values():
         dist.broadcast(tensor.detach(), src=0)

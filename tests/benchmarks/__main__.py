@@ -46,6 +46,11 @@ PARTS: dict[str, list[Run]] = {
         Run("bench_text", ("batches",), threads=1),
         Run("bench_text", ("training",), threads=1),
     ],
+    "durable": [
+        Run("bench_checkpoint", ("cost",)),
+        Run("bench_checkpoint", ("seek",)),
+        Run("bench_distributed", threads=1),
+    ],
     "growth": [Run("bench_growth")],
 }
 

@@ -25,7 +25,7 @@ from torte.data import DataLoaders, TfmdDL
 from torte.learner import Callback, CheckpointCallback, Learner
 from torte.optim import Adam
 
-from common import versions  # isort: skip - beside this file
+from common import print_facts, versions  # isort: skip - beside this file
 
 STEPS = 100
 
@@ -82,10 +82,17 @@ def cost(size: int, bs: int, rounds: int) -> None:
         written = next(Path(folder).rglob("state.safetensors")).stat().st_size
     step, one = statistics.median(plain), statistics.median(with_one)
     share = (one - step) / (STEPS * step)
-    print(f"a step (bs={bs}, {size} px)        {step:8.3f} s")  # noqa: T201
-    print(f"a step and a checkpoint       {one:8.3f} s   ({written / 1e6:.0f} MB)")  # noqa: T201
     verdict = "kept" if share < 0.02 else "MISSED"
-    print(f"one in {STEPS} steps: {share:.2%} of the training; budget 2 %: {verdict}")  # noqa: T201
+    print_facts(
+        f"A checkpoint of ResNet-18 with Adam ({written / 1e6:.0f} MB), bs={bs}, {size} pixels",
+        ["median"],
+        {
+            "a step": [f"{step:.3f} s"],
+            "a step and a checkpoint": [f"{one:.3f} s"],
+            f"one in {STEPS} steps, of the training": [f"{share:.2%}"],
+            "budget 2 %": [verdict],
+        },
+    )
 
 
 class Million:
@@ -109,10 +116,13 @@ def seek(rounds: int) -> None:
         loader.load_state_dict({"seed": 1, "epoch": 3, "position": position})
         next(iter(loader))
         found[name].append(time.perf_counter() - begun)
-    for name, times in found.items():
-        print(f"first batch {name:18} {min(times):8.3f} s (median {statistics.median(times):.3f})")  # noqa: T201
     verdict = "kept" if statistics.median(found["from the middle"]) < 1 else "MISSED"
-    print(f"budget 1 s: {verdict}")  # noqa: T201
+    rows = {
+        name: [f"{min(times):.3f} s", f"{statistics.median(times):.3f} s"]
+        for name, times in found.items()
+    }
+    rows["budget 1 s"] = ["", verdict]
+    print_facts("The first batch of a million items", ["fastest", "median"], rows)
 
 
 def main() -> None:

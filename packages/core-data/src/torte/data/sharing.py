@@ -11,6 +11,7 @@ parallel training must.
 """
 
 import collections
+import functools
 import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -41,6 +42,7 @@ class BatchShare(NamedTuple):
     total: int
 
 
+@functools.lru_cache(maxsize=256)  # once a batch, and batches have few sizes
 def part_of(total: int, rank: int, world: int) -> slice:
     """The part of `total` samples that is process `rank`'s of `world`: even, the first have more.
 
@@ -88,7 +90,8 @@ class Sharing:
 
 def rows_in(batch: Any) -> int:
     """The number of samples of a batch: the length of the first tensor or array in it."""
-    for leaf in leaves(batch):
+    first = batch[0] if type(batch) in (tuple, list) and batch else None
+    for leaf in (first,) if type(first) is Tensor and first.ndim else leaves(batch):
         if isinstance(leaf, (Tensor, np.ndarray)) and leaf.ndim:
             return leaf.shape[0]
     raise ValueError(
@@ -111,20 +114,17 @@ def row_share(batch: Any, rank: int, world: int) -> BatchShare:
 
 
 def _rows(data: Any, part: slice, total: int) -> Any:
+    if isinstance(data, (Tensor, np.ndarray)):
+        return data[part] if data.ndim and data.shape[0] == total else data
     if isinstance(data, list) and len(data) == total and isinstance(data[0], (str, int, float)):
         return data[part]
-
-    def cut(leaf: Any) -> Any:
-        if isinstance(leaf, list):
-            return _rows(leaf, part, total)
-        is_column = isinstance(leaf, (Tensor, np.ndarray)) and leaf.ndim and len(leaf) == total
-        return leaf[part] if is_column else leaf
-
+    if type(data) is tuple:
+        return tuple([_rows(value, part, total) for value in data])
+    if type(data) is list:
+        return [_rows(value, part, total) for value in data]
     if isinstance(data, dict):
         return {key: _rows(value, part, total) for key, value in data.items()}
-    if type(data) in (tuple, list):
-        return type(data)(_rows(value, part, total) for value in data)
-    return map_leaves(cut, data)
+    return map_leaves(lambda leaf: leaf if leaf is data else _rows(leaf, part, total), data)
 
 
 def row_shares(batches: Iterable[Any], rank: int, world: int) -> Iterator[BatchShare]:

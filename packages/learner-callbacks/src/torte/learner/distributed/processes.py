@@ -68,7 +68,7 @@ class Processes(World):
         """This process's part of each batch of a loader; sets `learn.share` for each."""
         self.agree(dl)
         for share in self._shares(_inner(dl)):
-            learn.share = BatchShare(None, share.size, share.total)
+            learn.share = share
             yield share.batch
 
     def _shares(self, dl: Any) -> Iterator[BatchShare]:

@@ -65,6 +65,11 @@ def send_from_first(tensors: Iterable[Tensor]) -> None:
 class ParallelModel(DistributedDataParallel):
     """PyTorch's DDP, which also answers for the model in it: names, attributes, items."""
 
+    def __init__(self, module: nn.Module, **kwargs: Any) -> None:
+        super().__init__(module, **kwargs)
+        # Found at once, not by way of `__getattr__`: every batch asks for it several times.
+        self.__dict__["module"] = module
+
     def __getattr__(self, name: str) -> Any:
         try:
             return super().__getattr__(name)

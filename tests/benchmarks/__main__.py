@@ -51,6 +51,12 @@ PARTS: dict[str, list[Run]] = {
         Run("bench_checkpoint", ("seek",)),
         Run("bench_distributed", threads=1),
     ],
+    "tabular": [
+        Run("bench_tabular", ("prepare", "epoch", "training"), threads=1),
+        Run("bench_tabular", ("growth",), threads=1),
+        Run("bench_tabular", ("parquet",), threads=1),
+        Run("bench_tabular_accuracy", threads=1),
+    ],
     "growth": [Run("bench_growth")],
 }
 

@@ -4,7 +4,15 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from torte.tabular.frames import as_frame, categories, column, numbers, with_columns
+from torte.tabular import Categorify, TabularPandas
+from torte.tabular.frames import (
+    as_frame,
+    categories,
+    column,
+    numbers,
+    with_columns,
+    with_texts_as_categories,
+)
 
 
 def test_something_else_than_a_frame_is_named() -> None:
@@ -51,3 +59,31 @@ def test_replacing_columns_keeps_the_index_of_pandas_rows() -> None:
     expected = pd.DataFrame({"a": [10, 20], "b": [3, 4], "c": [5, 6]}, index=[7, 3])
     pd.testing.assert_frame_equal(changed, expected)
     assert frame["a"].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("library", [pd, pl])
+def test_texts_as_categories_are_the_same_values_in_sorted_order(library) -> None:
+    texts = ["pear", None, "fig", "apple", "pear"]
+    frame = as_frame(library.DataFrame({"a": texts, "b": [1, 2, 3, 4, 5]}))
+    held = with_texts_as_categories(frame, ["a", "b"])
+    codes, values = categories(held["a"])
+    assert values == ["apple", "fig", "pear"]
+    assert codes.tolist() == [2, -1, 1, 0, 2]
+    assert held["b"].dtype == frame["b"].dtype
+    kept = categories(held[np.array([0, 1, 2])]["a"])
+    assert (kept[0].tolist(), kept[1]) == ([1, -1, 0], ["fig", "pear"])
+    assert frame["a"].to_list()[:1] == ["pear"], "the frame that was given is as it was"
+
+
+@pytest.mark.parametrize("library", [pd, pl])
+def test_a_table_of_texts_learns_from_its_training_rows_alone(library) -> None:
+    df = library.DataFrame({"a": ["c", "b", None, "a", "b"], "y": ["no", "no", "yes", "yes", "no"]})
+    splits = ([4, 2, 0], [3, 1])
+    to = TabularPandas(df, Categorify, cat_names="a", y_names="y", splits=splits)
+    assert list(to.classes["a"]) == ["#na#", "b", "c", "#unknown#"]
+    assert to.frame["a"].to_list() == [1, 0, 2, 3, 1]
+    assert to.frame["y"].to_list() == [0, 1, 0, 1, 0]
+    decoded = to.decode().frame
+    assert decoded["a"].drop_nulls().to_list() == ["b", "c", "#unknown#", "b"]
+    unprepared = TabularPandas(df, Categorify, cat_names="a", y_names="y", do_setup=False)
+    assert unprepared.frame["a"].to_list() == df["a"].to_list()

@@ -21,6 +21,7 @@ __all__ = [
     "numbers",
     "rows",
     "with_columns",
+    "with_texts_as_categories",
 ]
 
 Frame = nw.DataFrame[Any]
@@ -81,6 +82,9 @@ def categories(series: nw.Series[Any]) -> tuple[np.ndarray, list[Any]]:
             return _without_unused(codes, _plain(native.cat.categories.tolist()))
         found, uniques = pd.factorize(native)
         return found.astype(np.int64, copy=False), _plain(uniques.tolist())
+    if series.implementation.is_polars() and isinstance(series.dtype, nw.Enum):
+        codes = series.to_native().to_physical().cast(int).fill_null(-1).to_numpy()
+        return _without_unused(codes, list(series.dtype.categories))
     if series.dtype.is_float():
         series = series.fill_nan(None)
     ordered = list(series.dtype.categories) if isinstance(series.dtype, nw.Enum) else None
@@ -96,7 +100,9 @@ def categories(series: nw.Series[Any]) -> tuple[np.ndarray, list[Any]]:
 
 def _without_unused(codes: np.ndarray, values: list[Any]) -> tuple[np.ndarray, list[Any]]:
     """Leave out values that no row has."""
-    used = np.bincount(codes[codes >= 0], minlength=len(values)) > 0
+    used = np.bincount(codes + 1, minlength=len(values) + 1)[1:] > 0
+    if used.all():
+        return codes, values
     renumbered = np.append(np.cumsum(used) - 1, -1)
     return renumbered[codes], [value for value, kept in zip(values, used, strict=True) if kept]
 
@@ -154,6 +160,36 @@ def with_columns(frame: Frame, columns: Mapping[str, np.ndarray | Sequence[Any]]
             nw.from_native(series.to_native().set_axis(index), series_only=True) for series in made
         ]
     return frame.with_columns(*made)
+
+
+def with_texts_as_categories(frame: Frame, names: Iterable[str]) -> Frame:
+    """Return the frame with columns of text as categories in sorted order.
+
+    Texts are hashed once for it; reordering rows and giving them codes costs little afterwards.
+    Columns of other types, and frames of other libraries than pandas and polars, stay as they are.
+    """
+    kind = frame.implementation
+    made: list[nw.Series[Any]] = []
+    if kind.is_pandas() or kind.is_polars():
+        texts = [frame[name] for name in names if frame[name].dtype == nw.String]
+        made = [_pandas_texts(text) if kind.is_pandas() else _polars_texts(text) for text in texts]
+    return frame.with_columns(*made) if made else frame
+
+
+def _pandas_texts(series: nw.Series[Any]) -> nw.Series[Any]:
+    import pandas as pd
+
+    native = series.to_native()
+    codes, values = pd.factorize(native)
+    order = np.argsort(np.asarray(values, dtype=object))
+    places = np.append(np.argsort(order), -1)  # the last one for missing values, whose code is -1
+    places = places.astype(np.min_scalar_type(-len(values) - 1))
+    held = pd.Categorical.from_codes(places[codes], categories=values[order], validate=False)
+    return nw.from_native(pd.Series(held, native.index, name=native.name), series_only=True)
+
+
+def _polars_texts(series: nw.Series[Any]) -> nw.Series[Any]:
+    return series.cast(nw.Enum(series.unique().drop_nulls().sort().to_list()))
 
 
 def rows(frame: Frame, positions: np.ndarray) -> Frame:

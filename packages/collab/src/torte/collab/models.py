@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from torte.collab.known_columns import KnownColumns
+from torte.collab.naming import as_names
 from torte.dispatch import serializable
 from torte.learner.layers import Embedding, sigmoid_range
 from torte.optim.shards import whole
 from torte.tabular.model import TabularModel
+from torte.tabular.vocabulary import ColumnVocabulary
 
 __all__ = ["EmbeddingDotBias", "EmbeddingNN", "neutral_last"]
 
@@ -134,13 +136,21 @@ class EmbeddingDotBias(nn.Module):
         if column not in self.classes:
             raise KeyError("this model knows no names: make it with EmbeddingDotBias.from_classes")
         vocabulary = self.classes[column]
-        known = {name: code for code, name in enumerate(vocabulary)}
-        asked = [names] if isinstance(names, str) or not hasattr(names, "__iter__") else list(names)
-        missing = [name for name in asked if name not in known]
+        known: Any = {name: code for code, name in enumerate(vocabulary)}
+        find = known.get
+        if isinstance(vocabulary, ColumnVocabulary):  # by value: "3" and 3.0 find 3
+
+            def find(name: Any) -> int | None:
+                code = vocabulary.code(name)
+                return known.get(name) if code == vocabulary.unknown else code
+
+        asked = as_names(names)
+        codes = [find(name) for name in asked]
+        missing = [name for name, code in zip(asked, codes, strict=True) if code is None]
         if missing:
             kind = "items" if is_item else "users"
             raise KeyError(f"no {kind} of these names in training: {missing[:10]}")
-        return torch.tensor([known[name] for name in asked], device=self.u_weight.weight.device)
+        return torch.tensor(codes, dtype=torch.int64, device=self.u_weight.weight.device)
 
     def bias(self, arr: Any, is_item: bool = True) -> Tensor:
         """Return the biases of items (or users) given by name, on the CPU: (names,)."""

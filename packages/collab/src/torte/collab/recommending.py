@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from torte.collab.models import EmbeddingDotBias, EmbeddingNN
+from torte.collab.naming import as_names
 from torte.collab.ranking import RankingScores
 from torte.collab.table import TabularCollab
 from torte.collab.topk import SeenItems, gathered, top_blocks, top_items, top_scored
@@ -79,9 +80,7 @@ class Recommending:
             ValueError: k is not between 1 and the number of items.
         """
         factors, bias = self._item_factors()
-        n_items = len(factors) - 2
-        if not 1 <= k <= n_items:
-            raise ValueError(f"k is {k}, but there are {n_items} items")
+        _check_k(k, len(factors) - 2, "items")
         model: Any = self.model
         if isinstance(model, EmbeddingDotBias):
             return top_blocks(model.user_table()[0], factors, bias, k, users, seen)
@@ -141,7 +140,7 @@ class Recommending:
         table = self._table()
         user_words = table.classes[table.user_name]
         item_words = table.classes[table.item_name]
-        names = list(user_words.values if users is None else _names(users))
+        names = list(user_words.values if users is None else as_names(users))
         codes = torch.tensor([user_words.code(name) for name in names], dtype=torch.int64)
         seen = self.seen_items() if exclude_seen else None
         scores, items = gathered(self._best(codes, k, seen), len(codes), k)
@@ -228,13 +227,12 @@ class Recommending:
         table = self._table()
         words = table.classes[table.item_name]
         factors, bias = self._item_factors()
-        names = _names(items)
-        codes = torch.tensor([words.code(name) for name in names])
+        names = as_names(items)
+        codes = torch.tensor([words.code(name) for name in names], dtype=torch.int64)
         unknown = [name for name, code in zip(names, codes, strict=True) if code == words.unknown]
         if unknown:
             raise KeyError(f"items not seen in training: {unknown[:10]}")
-        if not 1 <= k < len(words.values):
-            raise ValueError(f"k is {k}, but there are {len(words.values) - 1} other items")
+        _check_k(k, len(words.values) - 1, "other items")
         factors = nn.functional.normalize(factors, dim=1)
         bias = bias.where(bias == -torch.inf, 0.0)
         places = np.arange(len(factors))
@@ -248,9 +246,11 @@ class Recommending:
         }
 
 
-def _names(given: Any) -> list[Any]:
-    """Return one name or several as a list."""
-    return [given] if isinstance(given, str) or not hasattr(given, "__iter__") else list(given)
+def _check_k(k: int, most: int, what: str) -> None:
+    if isinstance(k, bool) or not hasattr(k, "__index__"):
+        raise TypeError(f"k must be a whole number, got {k!r}")
+    if not 1 <= k <= most:
+        raise ValueError(f"k is {k}, but there are {most} {what}")
 
 
 def _objects(names: list[Any]) -> np.ndarray:

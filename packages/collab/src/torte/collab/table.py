@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from torte.collab.implicit import BPRLoss
 from torte.dispatch import serializable
+from torte.tabular.frames import Frame, numbers
 from torte.tabular.table import Tabular
 
-__all__ = ["TabularCollab"]
+__all__ = ["TabularCollab", "check_ratings", "no_value"]
 
 
 class TabularCollab(Tabular):
@@ -91,10 +93,47 @@ class TabularCollab(Tabular):
         table.with_cont = table._gives_numbers()
         return table
 
+    def test_set(self, items: Any, with_labels: bool = False) -> Tabular:
+        """Return new rows, processed with what was learned from the training rows.
+
+        Args:
+            items: A frame, or a list of rows (pandas rows or dictionaries).
+            with_labels: Whether to take the ratings along.
+
+        Raises:
+            ValueError: A rating that is to be taken along is missing or no finite number.
+        """
+        table = super().test_set(items, with_labels)
+        if table.has_targets:
+            check_ratings(table.frame, self.y_names[0])
+        return table
+
     def codes_and_numbers(self) -> tuple[Tensor, Tensor]:
         """Return the inputs of all rows: int64 codes and float32 numbers."""
         codes, numbers = self.arrays()
         return torch.from_numpy(codes), torch.from_numpy(numbers)
+
+
+def check_ratings(frame: Frame, name: str) -> None:
+    """Find ratings that are no finite numbers.
+
+    Raises:
+        ValueError: There are some; the message names the column and the first row.
+    """
+    values = numbers(frame[name])
+    if np.isnan(values).any():
+        raise no_value(name, np.isnan(values))
+    if np.isinf(values).any():
+        row = int(np.isinf(values).argmax())
+        raise ValueError(f"column {name!r} holds {values[row]} in row {row}: mend or drop the row")
+
+
+def no_value(name: str, missing: np.ndarray) -> ValueError:
+    """Return the error of a column that lacks values in some rows."""
+    return ValueError(
+        f"column {name!r} has no value in {int(missing.sum())} rows, the first of them row "
+        f"{int(missing.argmax())}: drop such rows"
+    )
 
 
 serializable("torte.collab.TabularCollab", from_config=TabularCollab.of_schema)(TabularCollab)

@@ -10,7 +10,6 @@ from torte.collab.interactions import InteractionDataLoader, refresh_negatives
 from torte.collab.negatives import NegativeSampling
 from torte.collab.table import TabularCollab, check_ratings, no_value
 from torte.data.blocks import RegressionBlock
-from torte.data.data_loaders import DataLoaders
 from torte.data.numeric import Normalize
 from torte.data.splitters import RandomSplitter
 from torte.dispatch import L
@@ -62,7 +61,7 @@ class CollabDataLoaders(TabularDataLoaders):
         n_negatives: int = 1,
         popularity: float = 0.0,
         **kwargs: Any,
-    ) -> DataLoaders:
+    ) -> "CollabDataLoaders":
         """Make loaders from a frame of ratings.
 
         Every row is an observation: a user who rated an item twice counts twice. Users and items
@@ -142,16 +141,18 @@ class CollabDataLoaders(TabularDataLoaders):
             user_cols=L(user_cols),
             item_cols=L(item_cols),
         )
+        kind = {"dl_type": InteractionDataLoader} if implicit else {}
+        made = table.dataloaders(path=path, **{**kind, **kwargs})
+        dls = cls(*made.loaders, path=path, device=made.device)
         if not implicit:
-            return table.dataloaders(path=path, **kwargs)
-        dls = table.dataloaders(path=path, **{"dl_type": InteractionDataLoader, **kwargs})
+            return dls
         for dl in dls:
             dl.draw_negatives(NegativeSampling(n_negatives, popularity))
         refresh_negatives(dls)
         return dls
 
     @classmethod
-    def from_csv(cls, csv: str | Path, **kwargs: Any) -> DataLoaders:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def from_csv(cls, csv: str | Path, **kwargs: Any) -> "CollabDataLoaders":  # pyright: ignore[reportIncompatibleMethodOverride]
         """Make loaders from a CSV file of ratings; see `from_df`."""
         import pandas as pd
 

@@ -9,6 +9,7 @@ says how many they are, and a second one over the whole line finds the item. So 
 searches and no rejection, whatever share of the catalogue a user has seen.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -142,7 +143,7 @@ class NegativeSampling(ItemTransform):
         sampler = self._on(codes.device)
         items, log_q = sampler.draw(users, self.n_negatives, keys, next_stream())
         possible = items >= 0
-        expected = (log_q + torch.tensor(self.n_negatives).log()).where(possible, 0.0)
+        expected = (log_q + math.log(self.n_negatives)).where(possible, 0.0)
         candidates = torch.cat([own, torch.where(possible, items, own)], dim=1)
         counts = torch.cat([expected.new_zeros(len(codes), 1), expected], dim=1)
         return codes, numbers, candidates, counts

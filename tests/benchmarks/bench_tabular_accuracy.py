@@ -70,7 +70,9 @@ def labels(df: pd.DataFrame) -> np.ndarray:
     return (df[TARGET].astype(str).str.strip().str.startswith(">")).to_numpy().astype(int)
 
 
-def _torte(arch: str, bs: int, **config: Any) -> Callable[..., Probabilities]:
+def _torte(
+    arch: str, bs: int, epochs: int | None = None, **config: Any
+) -> Callable[..., Probabilities]:
     """torte's `tabular_learner`."""
 
     def run(df: pd.DataFrame, seed: int, quick: bool) -> Probabilities:
@@ -89,7 +91,7 @@ def _torte(arch: str, bs: int, **config: Any) -> Callable[..., Probabilities]:
         to = TabularPandas(df, procs, CATEGORIES, NUMBERS, TARGET, splits=(train, valid))
         learn = tabular_learner(to.dataloaders(bs=bs, val_bs=1024), arch=arch, config=config)
         with learn.no_bar(), learn.no_logging():
-            learn.fit_recipe(2 if quick else None)
+            learn.fit_recipe(2 if quick else epochs)
             dl = learn.dls.test_dl(df.iloc[test].drop(columns=TARGET))
             return learn.get_preds(dl=dl)[0][:, 1].numpy()
 
@@ -162,7 +164,7 @@ def _widedeep(df: pd.DataFrame, seed: int, quick: bool) -> Probabilities:
 
 METHODS: Mapping[str, tuple[str, Callable[..., Probabilities]]] = {
     "torte MLP": ("torte", _torte("mlp", 64)),
-    "torte RealMLP": ("torte", _torte("realmlp", 256)),
+    "torte RealMLP, 64 epochs": ("torte", _torte("realmlp", 256, 64)),
     "torte TabM, 16 of 256": ("torte", _torte("tabm", 256, k=16, layers=[256, 256])),
     "fastai MLP": ("fastai", _fastai),
     "scikit-learn HistGradientBoosting": ("sklearn", _boosting),

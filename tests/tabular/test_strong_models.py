@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn.preprocessing import QuantileTransformer
 from torte.data import CategoryBlock, MultiCategoryBlock, Normalize, TensorCategory
-from torte.learner import CrossEntropyLossFlat, load_learner
+from torte.learner import Callback, CrossEntropyLossFlat, load_learner
 from torte.tabular import (
     BatchEnsembleLinear,
     Categorify,
@@ -244,3 +244,23 @@ def test_arguments_that_a_model_does_not_take_are_refused(df) -> None:
         tabular_learner(dls, arch="forest")
     with pytest.raises(ValueError, match="takes no y_range"):
         tabular_learner(dls, arch="tabm", y_range=(0, 1))
+
+
+class SpoilLast(Callback):
+    """Turns the weights around after the training of the fourth epoch."""
+
+    def after_train(self) -> None:
+        if self.learn.epoch == 3:
+            for parameter in self.learn.model.parameters():
+                parameter.data.neg_()
+
+
+@pytest.mark.parametrize("arch", SMALL)
+def test_the_weights_of_the_epoch_with_the_least_validation_loss_stay(df, arch) -> None:
+    config = {"layers": [16], **SMALL[arch]}
+    learn = tabular_learner(_loaders(df, "large"), arch=arch, config=config)
+    with learn.no_bar(), learn.no_logging():
+        learn.fit_recipe(4, cbs=SpoilLast())
+        losses = [row[1] for row in learn.recorder.values]
+        assert min(losses) < losses[-1]
+        assert learn.validate()[0] == pytest.approx(min(losses), rel=1e-5)

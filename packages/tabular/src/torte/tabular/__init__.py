@@ -16,14 +16,16 @@ from torte.tabular.model import TabularModel, emb_sz_rule, get_emb_sz, tabular_c
 from torte.tabular.parquet import ParquetDataLoader, ParquetTable
 from torte.tabular.procs import Categorify, FillMissing, FillStrategy, TabularProc
 from torte.tabular.realmlp import NTPLinear, ParametricActivation, RealMLP
-from torte.tabular.recipes import DropoutSchedule, Recipe, coslog4, flat_cos
+from torte.tabular.recipes import BestEpoch, DropoutSchedule, Recipe, coslog4, flat_cos
 from torte.tabular.summaries import NumberSummary, Summaries, fit_on_summaries
 from torte.tabular.table import Tabular, TabularPandas
 from torte.tabular.tabm import BatchEnsembleLinear, EnsembleLoss, TabM
+from torte.tabular.timeseries import add_horizons, add_lags, add_windows
 from torte.tabular.vocabulary import ColumnVocabulary
 
 __all__ = [
     "BatchEnsembleLinear",
+    "BestEpoch",
     "Categorify",
     "CategoryEncoder",
     "ColumnVocabulary",
@@ -54,6 +56,9 @@ __all__ = [
     "add_cyclic_datepart",
     "add_datepart",
     "add_elapsed_times",
+    "add_horizons",
+    "add_lags",
+    "add_windows",
     "cont_cat_split",
     "coslog4",
     "create_tabular_model",

@@ -29,7 +29,7 @@ _PARTS = {
 _TIMES = {"Hour": "hour", "Minute": "minute", "Second": "second"}
 
 
-def _moments(series: nw.Series[Any]) -> tuple[Any, np.ndarray]:
+def read_moments(series: nw.Series[Any]) -> tuple[Any, np.ndarray]:
     """Return a column's wall-clock times as a pandas index and its seconds since 1970 in UTC.
 
     Raises:
@@ -105,7 +105,7 @@ def add_datepart(
         ValueError: It holds something that is no date.
     """
     start = _prefix(field_name, prefix)
-    moments, elapsed = _moments(column(as_frame(df), field_name))
+    moments, elapsed = read_moments(column(as_frame(df), field_name))
     columns: dict[str, np.ndarray] = {}
     for name, part in {**_PARTS, **(_TIMES if time else {})}.items():
         values = moments.isocalendar().week if part == "week" else getattr(moments, part)
@@ -147,7 +147,7 @@ def add_cyclic_datepart(
         add_linear: Whether to add `Elapsed`, the seconds since 1970-01-01 UTC.
     """
     start = _prefix(field_name, prefix)
-    moments, elapsed = _moments(column(as_frame(df), field_name))
+    moments, elapsed = read_moments(column(as_frame(df), field_name))
     cycles: dict[str, Callable[[], Any]] = {
         "weekday": lambda: moments.day_of_week / 7,
         "day_month": lambda: (moments.day - 1) / moments.days_in_month,

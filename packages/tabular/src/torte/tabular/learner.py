@@ -16,7 +16,7 @@ from torte.optim import Adam
 from torte.tabular.loader import TabularDataLoaders
 from torte.tabular.model import TabularModel, get_emb_sz
 from torte.tabular.realmlp import RealMLP, realmlp_groups
-from torte.tabular.recipes import DropoutSchedule, Recipe
+from torte.tabular.recipes import BestEpoch, DropoutSchedule, Recipe
 from torte.tabular.tabm import EnsembleLoss, TabM
 
 __all__ = ["TabularLearner", "create_tabular_model", "tabular_learner"]
@@ -49,6 +49,7 @@ class TabularLearner(Learner):
     ) -> None:
         """Train as the authors of the model do: schedules of rates, weight decay and dropout.
 
+        Where there are validation rows, the weights of the epoch with the least loss on them stay.
         A model without a recipe of its own trains with `fit_one_cycle`, five epochs by default.
 
         Args:
@@ -61,6 +62,8 @@ class TabularLearner(Learner):
             self.fit_one_cycle(5 if n_epoch is None else n_epoch, lr, cbs=cbs)
             return
         own = [ParamScheduler(recipe.schedules(lr)), DropoutSchedule(recipe.dropout_shape)]
+        if recipe.keep_best and len(self.dls.loaders) > 1 and len(self.dls.valid):
+            own.append(BestEpoch())
         with self.added_cbs(own):
             self.fit(recipe.n_epoch if n_epoch is None else n_epoch, cbs=cbs)
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
-from torte.learner import Callback
+from torte.learner import Callback, TrackerCallback
 from torte.learner.schedules import Schedule
 
-__all__ = ["DropoutSchedule", "Recipe", "coslog4", "flat_cos"]
+__all__ = ["BestEpoch", "DropoutSchedule", "Recipe", "coslog4", "flat_cos"]
 
 
 def coslog4(pos: float) -> float:
@@ -47,6 +47,7 @@ class Recipe:
         wd_factors: Likewise of the weight decay.
         optimizer: Arguments for Adam.
         label_smoothing: Share of each class target spread over all classes.
+        keep_best: Whether the weights of the epoch with the least validation loss are kept.
     """
 
     lr: float
@@ -59,6 +60,7 @@ class Recipe:
     wd_factors: Sequence[float] = (1.0,)
     optimizer: Mapping[str, float] = field(default_factory=dict)
     label_smoothing: float = 0.0
+    keep_best: bool = True
 
     def rates(self, lr: float | None = None) -> list[float]:
         """Return the learning rate of each parameter group."""
@@ -103,6 +105,30 @@ class DropoutSchedule(Callback):
         """Put the probabilities back."""
         for layer, most in self.layers:
             layer.p = most
+
+
+class BestEpoch(TrackerCallback):
+    """Keeps the weights of the epoch with the least validation loss, in memory."""
+
+    order = 61
+
+    def before_fit(self) -> None:
+        """Forget what a fit before this one kept."""
+        super().before_fit()
+        self.held: dict[str, Tensor] | None = None
+
+    def after_epoch(self) -> None:
+        """Copy the weights if this epoch is the best so far."""
+        super().after_epoch()
+        if self.new_best:
+            weights = self.learn.model.state_dict().items()
+            self.held = {name: value.detach().clone() for name, value in weights}
+
+    def after_fit(self) -> None:
+        """Put the best weights back."""
+        if self.held is not None:
+            self.learn.model.load_state_dict(self.held)
+            self.held = None
 
 
 def groups_by(model: nn.Module, group_of: Callable[[str], int], count: int) -> list[list[Any]]:

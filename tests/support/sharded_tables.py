@@ -7,6 +7,7 @@ import torch
 from support.distributed_learners import compare, cycle, quiet, same_everywhere
 from torch import nn
 from torte.collab import CollabDataLoaders, SampledSoftmaxLoss, collab_learner
+from torte.learner import Callback, CheckpointCallback
 from torte.learner.distributed import ShardedTables
 from torte.optim import RowwiseAdagrad
 
@@ -108,3 +109,36 @@ def chosen_tables_and_refusals(rank, world, folder):
     other.model = nn.Linear(2, 1)
     with pytest.raises(ValueError, match="Linear has no embeddings to cut"):
         other.distributed("tables")
+
+
+def sparse_gradients_with_ddp(rank, world, folder):
+    for implicit in (False, True):
+        alone = learner(folder, implicit, sparse=True)
+        cycle(alone)
+        learn = learner(folder, implicit, sparse=True)
+        with learn.distributed():
+            cycle(learn)
+            assert learn.opt.lazy_rows
+            compare(learn, alone)
+
+
+def checkpoints_of_pieces(rank, world, folder):
+    def stop(self):
+        if self.learn.training and self.learn.train_iter == 5:
+            raise KeyboardInterrupt
+
+    def made():
+        return learner(folder, cbs=CheckpointCallback(every=2))
+
+    alone = learner(folder)
+    cycle(alone)
+    learn = made()
+    with learn.distributed("tables"), pytest.raises(KeyboardInterrupt):
+        learn.fit_one_cycle(2, 0.05, cbs=Callback(after_batch=stop))
+    again = made()
+    with again.distributed("tables"):
+        counted = []
+        counter = Callback(after_batch=lambda self: counted.append(self.learn.training))
+        again.fit_one_cycle(2, 0.05, resume=True, cbs=counter)
+    assert 0 < sum(counted) < 2 * len(again.dls.train)  # it went on from a checkpoint
+    compare_models(again, alone)

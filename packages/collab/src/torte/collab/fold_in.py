@@ -24,9 +24,10 @@ from torch import Tensor
 from torte.collab.features import FeatureDotBias
 from torte.collab.growing import Growth
 from torte.collab.interactions import refresh_negatives
-from torte.collab.likelihood import item_of_pairs, log_partitions, user_of_pairs
+from torte.collab.likelihood import items_of_pairs, log_partitions, users_of_pairs
 from torte.collab.recommending import Recommending
 from torte.collab.table import TabularCollab
+from torte.optim.shards import is_sharded
 from torte.tabular.frames import as_frame, categories, column, numbers
 from torte.tabular.vocabulary import ColumnVocabulary
 
@@ -111,6 +112,7 @@ class FoldIn(Recommending):
             ValueError: A user is known already, a rating is missing or out of range, or the frame
                 has no rows.
             TypeError: The model is a neural one.
+            RuntimeError: The tables are cut over several processes.
         """
         return self._fold_in(ratings, l2, clip, is_item=False)
 
@@ -122,6 +124,8 @@ class FoldIn(Recommending):
         model, table = self._dot_model(), self._table()
         if l2 <= 0:
             raise ValueError(f"l2 must be above 0, got {l2}")
+        if is_sharded(model.u_weight.weight):
+            raise RuntimeError("tables in pieces take nobody in: end learn.distributed() first")
         new, names = _new_rows(table, ratings, is_item)
         target = self._targets(ratings, clip)
         processed = table.test_set(ratings)
@@ -174,29 +178,12 @@ class FoldIn(Recommending):
         others = codes[:, int(not is_item)] - 1
         groups = [others[new == place] for place in range(len(base))]
         if not is_item:
-            found = [
-                user_of_pairs(met, item, bias + item @ own[:-1], l2)
-                for met, own in zip(groups, base, strict=True)
-            ]
-            return torch.nn.functional.pad(torch.stack(found), (0, 1))
+            return users_of_pairs(groups, base[:, :-1], item, bias, l2)
         known = self.dls.train.tensors[0][:, 0] - 1
         if not len(known):
             raise ValueError("new items need the training pairs beside theirs: there are none here")
-        counts = torch.bincount(known, minlength=len(user))
-        design = torch.cat([user, torch.ones(len(user), 1, dtype=torch.float64)], dim=1)
-        rest = log_partitions(user, item, bias)
-        return torch.stack(
-            [
-                item_of_pairs(
-                    met,
-                    design,
-                    design @ own - rest,
-                    counts + torch.bincount(met, minlength=len(user)),
-                    l2,
-                )
-                for met, own in zip(groups, base, strict=True)
-            ]
-        )
+        n_pairs = torch.bincount(known, minlength=len(user))
+        return items_of_pairs(groups, base, user, n_pairs, log_partitions(user, item, bias), l2)
 
     def _rename(self, name: str, place: int, words: ColumnVocabulary) -> None:
         self._table().classes[name] = words  # pyright: ignore[reportIndexIssue] - a proc's own dict

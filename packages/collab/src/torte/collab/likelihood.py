@@ -20,12 +20,12 @@ pairs, and convex, so that Newton's method finds the one minimum. A model that w
 `BPRLoss` or a sample of the softmax is asked for the same.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-__all__ = ["item_of_pairs", "log_partitions", "user_of_pairs"]
+__all__ = ["item_of_pairs", "items_of_pairs", "log_partitions", "user_of_pairs", "users_of_pairs"]
 
 Objective = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
 _USERS_AT_ONCE = 1024
@@ -77,6 +77,46 @@ def item_of_pairs(
         return value, slope, design.T @ (weight[:, None] * design) + l2 * _eye(w)
 
     return _minimum(objective, design.new_zeros(design.shape[1]))
+
+
+def users_of_pairs(
+    met: Sequence[Tensor], base: Tensor, factors: Tensor, bias: Tensor, l2: float
+) -> Tensor:
+    """Return the factors of new users and a bias of 0 behind them: (users, n_factors + 1).
+
+    Args:
+        met: For each user the items that they met.
+        base: What side columns add to their factors: float64 of (users, n_factors).
+        factors: Those of all items.
+        bias: Biases of the items.
+        l2: The penalty.
+    """
+    found = [
+        user_of_pairs(items, factors, bias + factors @ own, l2)
+        for items, own in zip(met, base, strict=True)
+    ]
+    return torch.nn.functional.pad(torch.stack(found), (0, 1))
+
+
+def items_of_pairs(
+    met: Sequence[Tensor], base: Tensor, users: Tensor, n_pairs: Tensor, rest: Tensor, l2: float
+) -> Tensor:
+    """Return the factors and biases of new items: (items, n_factors + 1).
+
+    Args:
+        met: For each item the users who met it.
+        base: What side columns add to its factors and bias: float64 of (items, n_factors + 1).
+        users: Factors of all users.
+        n_pairs: How many pairs each user has without these items.
+        rest: `log_partitions` of the users.
+        l2: The penalty.
+    """
+    design = torch.cat([users, users.new_ones(len(users), 1)], dim=1)
+    found = []
+    for own_users, own in zip(met, base, strict=True):
+        counts = n_pairs + torch.bincount(own_users, minlength=len(users))
+        found.append(item_of_pairs(own_users, design, design @ own - rest, counts, l2))
+    return torch.stack(found)
 
 
 def log_partitions(users: Tensor, items: Tensor, bias: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from support.distributed_learners import compare, cycle, quiet, same_everywhere
 from torch import nn
-from torte.collab import CollabDataLoaders, SampledSoftmaxLoss, collab_learner
+from torte.collab import CollabDataLoaders, SampledSoftmaxLoss, collab_learner, ranking_metrics
 from torte.learner import Callback, CheckpointCallback
 from torte.learner.distributed import ShardedTables
 from torte.optim import RowwiseAdagrad
@@ -113,9 +113,14 @@ def chosen_tables_and_refusals(rank, world, folder):
 
 def sparse_gradients_with_ddp(rank, world, folder):
     for implicit in (False, True):
-        alone = learner(folder, implicit, sparse=True)
+
+        def made(implicit=implicit):
+            metrics = ranking_metrics("ndcg", "coverage", k=3)
+            return learner(folder, implicit, sparse=True, metrics=metrics)
+
+        alone = made()
         cycle(alone)
-        learn = learner(folder, implicit, sparse=True)
+        learn = made()
         with learn.distributed():
             cycle(learn)
             assert learn.opt.lazy_rows

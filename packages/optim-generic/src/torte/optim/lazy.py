@@ -167,7 +167,8 @@ def rows_plan(cohort: Cohort, rules: Sequence[Rule], values: Mapping[str, Any]) 
     Raises:
         EngineError: A rule looks at whole parameters.
     """
-    if not acts_by_row(rules, {n: v for n, v in values.items() if n not in cohort.state_names}):
+    tried = {n: v.cpu() if isinstance(v, Tensor) else v for n, v in values.items()}
+    if not acts_by_row(rules, tried):
         names = [rule.name for rule in rules]
         raise EngineError(
             f"{names} do not treat every row for itself, so that rows cannot step alone: use an "

@@ -57,7 +57,7 @@ def trained(df: pd.DataFrame, arch: str, epochs: int | None, outputs: Path) -> A
         cat_names=CATEGORIES,
         cont_names=NUMBERS,
         y_names="salary",
-        splits=RandomSplitter(seed=1)(df),
+        splits=RandomSplitter(seed=1)(range(len(df))),
     )
     dls = table.dataloaders(bs=256, val_bs=1024, path=outputs)
     config = {"k": 16, "layers": [256, 256]} if arch == "tabm" else None

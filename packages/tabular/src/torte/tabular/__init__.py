@@ -10,6 +10,7 @@ from torte.tabular.inputs import (
     QuantileScale,
     RobustSmoothClip,
 )
+from torte.tabular.lazy import encode_lazy, fit_lazy
 from torte.tabular.learner import TabularLearner, create_tabular_model, tabular_learner
 from torte.tabular.loader import TabDataLoader, TabularDataLoaders
 from torte.tabular.model import TabularModel, emb_sz_rule, get_emb_sz, tabular_config
@@ -64,7 +65,9 @@ __all__ = [
     "create_tabular_model",
     "df_shrink",
     "emb_sz_rule",
+    "encode_lazy",
     "feature_importance",
+    "fit_lazy",
     "fit_on_summaries",
     "flat_cos",
     "get_emb_sz",

@@ -240,6 +240,15 @@ def coco(**changes):
     return json.dumps(content | changes)
 
 
+def test_boxes_without_labels_are_padded_too():
+    image = torch.zeros(3, 8, 8)
+    boxes = [torch.tensor([[-2.0, 0, 0.5, 0.5], [1.5, 0, 2, 1]]), torch.zeros(0, 4)]
+    padded = bb_pad([(image, each) for each in boxes])
+    assert [len(sample) for sample in padded] == [2, 2]
+    assert padded[0][1].tolist() == [[-1, 0, 0.5, 0.5]]
+    assert padded[1][1].tolist() == [[0, 0, 0, 0]]
+
+
 def test_annotations_in_cocos_format(tmp_path):
     (tmp_path / "train.json").write_text(coco())
     images, targets = get_annotations(tmp_path / "train.json")

@@ -15,7 +15,7 @@ from torte.data import (
     DataLoader,
     TensorCategory,
     TensorImage,
-    TensorMask,
+    TensorImageBase,
     TensorMultiCategory,
     TfmdDL,
     display_df,
@@ -439,35 +439,25 @@ def _(
     grid = get_grid(len(samples), nrows=nrows, ncols=ncols, figsize=figsize, title=title)
     for ax, sample, out, loss in zip(grid, samples, outs, losses, strict=False):
         sample[0].show(ctx=ax, **kwargs)
-        ax.set_title(f"{out[0]}\n{sample[1]}\n{loss.item():.2f}")
+        names = [";".join(map(str, labels)) for labels in (out[0], sample[1])]
+        ax.set_title("\n".join([*names, f"{loss.item():.2f}"]))
     return grid
 
 
 @plot_top_losses.register
 def _(
-    x: TensorImage,
-    y: TensorMask,
+    x: TensorImageBase,
+    y: Any,
     samples: Any,
     outs: Any,
     raws: Any,
     losses: Any,
-    nrows: int | None = None,
-    ncols: int | None = None,
-    figsize: tuple[float, float] | None = None,
     **kwargs: Any,
 ) -> Any:
-    count = len(samples)
-    grid = get_grid(
-        count,
-        nrows=nrows or count,
-        ncols=ncols or 1,
-        figsize=figsize,
-        double=True,
-        title="Actual/Prediction",
-    )
-    for i, (sample, out, loss) in enumerate(zip(samples, outs, losses, strict=True)):
-        for mask, ax in zip((sample[1], out[0]), grid[2 * i : 2 * i + 2], strict=False):
-            sample[0].show(ctx=ax, **kwargs)
-            mask.show(ctx=ax)
-        grid[2 * i].set_title(f"loss {loss.item():.2f}")
-    return grid
+    """What `show_results` draws of masks, points, boxes, images and numbers, with the losses."""
+    axes = show_results(x, y, samples, outs, max_n=len(samples), **kwargs)
+    each = max(len(axes) // max(len(samples), 1), 1)
+    for ax, loss in zip(axes[::each], losses, strict=False):
+        above = [ax.get_title(), f"loss {loss.item():.3g}"]
+        ax.set_title("\n".join(filter(None, above)))
+    return axes

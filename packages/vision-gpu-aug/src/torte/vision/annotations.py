@@ -112,20 +112,31 @@ def bb_pad(samples: Sequence[tuple[Any, ...]], pad_idx: int = 0) -> list[tuple[A
     missing area marks them as padding, with label `pad_idx`.
 
     Args:
-        samples: Tuples (image, boxes, labels, …) with boxes (k, 4) and labels (k,).
+        samples: Tuples (image, boxes, labels, …) with boxes (k, 4) and labels (k,); or
+            (image, boxes), where boxes have no labels.
         pad_idx: Label of the padding: that of "#na#" where the vocabulary has it.
 
     Returns:
         The samples with boxes (most, 4) and labels (most,).
     """
-    cleaned = [
-        (image, *clip_remove_empty(boxes, labels), *rest) for image, boxes, labels, *rest in samples
-    ]
-    most = max(len(sample[2]) for sample in cleaned)
+    cleaned = [_clipped(*sample) for sample in samples]
+    most = max(len(sample[1]) for sample in cleaned)
     return [
-        (image, _padded(boxes, most, 0.0), _padded(labels, most, pad_idx), *rest)
-        for image, boxes, labels, *rest in cleaned
+        (
+            image,
+            _padded(boxes, most, 0.0),
+            *(_padded(each, most, pad_idx) for each in labels[:1]),
+            *labels[1:],
+        )
+        for image, boxes, *labels in cleaned
     ]
+
+
+def _clipped(image: Any, boxes: Tensor, *rest: Any) -> tuple[Any, ...]:
+    """A sample without what its boxes have beyond the image."""
+    labels, others = (rest[0], rest[1:]) if rest else (torch.zeros(len(boxes)), ())
+    boxes, labels = clip_remove_empty(boxes, labels)
+    return (image, boxes, labels, *others) if rest else (image, boxes)
 
 
 def _padded(values: Tensor, length: int, value: float) -> Tensor:

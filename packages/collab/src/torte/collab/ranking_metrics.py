@@ -1,6 +1,5 @@
 """Ranking metrics as metrics of a learner, so that epochs are judged by their recommendations."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from torte.collab.ranking import METRICS
@@ -32,6 +31,9 @@ class RankingMetric(Metric):
         evaluation: What the metrics of one call of `ranking_metrics` share.
     """
 
+    # Several processes know by it that there was something to evaluate; each evaluates all of it.
+    sums = ("n_batches",)
+
     def __init__(self, kind: str, evaluation: _Evaluation) -> None:
         self.kind, self.evaluation = kind, evaluation
         self.name = kind
@@ -40,23 +42,18 @@ class RankingMetric(Metric):
     def reset(self) -> None:
         """Forget the last evaluation."""
         self.learn: Any = None
+        self.n_batches = 0
         self.evaluation.found = None
 
     def accumulate(self, learn: Any) -> None:
         """Note whose recommendations are meant; nothing is computed batch by batch."""
         self.learn = learn
+        self.n_batches += 1
 
     @property
     def value(self) -> float | None:
         """The metric of the model as it is now; `None` before the first batch."""
         return None if self.learn is None else self.evaluation.of(self.learn)[self.kind]
-
-    def state(self) -> dict[str, Any]:
-        """Nothing: every process evaluates the whole set."""
-        return {}
-
-    def merge(self, states: Sequence[dict[str, Any]]) -> None:
-        """Do nothing: every process has the whole value."""
 
 
 def ranking_metrics(

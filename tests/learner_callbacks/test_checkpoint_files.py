@@ -17,6 +17,8 @@ from torte.learner import (
     CheckpointError,
     CheckpointStore,
     DamagedCheckpointWarning,
+    FitLogger,
+    MixedPrecision,
     NonFiniteCheckpointWarning,
 )
 from torte.learner.packing import FileFormatError
@@ -383,3 +385,53 @@ def test_batches_in_a_list_go_on_too(tmp_path):
     again.fit(2, cbs=CheckpointCallback(every=1), resume=True)
     assert torch.equal(again.model.weight, whole.model.weight)
     assert again.recorder.raw_losses == whole.recorder.raw_losses
+
+
+# -- what is attached ------------------------------------------------------------------------------
+
+
+def interrupted(folder, make, at, n_epoch=3):
+    """A fit without interruption, and one that was interrupted before a batch and went on."""
+
+    def seeded(path):
+        torch.manual_seed(1)
+        return make(path)
+
+    whole, broken, again = seeded(folder / "whole"), seeded(folder), seeded(folder)
+    whole.fit(n_epoch, cbs=CheckpointCallback(every=1))
+    with pytest.raises(ArithmeticError):
+        broken.fit(n_epoch, cbs=[CheckpointCallback(every=1), Fail(at)])
+    again.fit(n_epoch, cbs=CheckpointCallback(every=1), resume=True)
+    one, other = everything(whole), everything(again)
+    for name in ("weights", "opt", "losses", "values", "lrs"):
+        assert _equal(one[name], other[name]), name
+    return whole, broken, again
+
+
+@pytest.mark.parametrize("at", [1, 5, 12])
+def test_the_scale_of_losses_goes_on(at, tmp_path):
+    def make(folder):
+        # It grows every other step, and overflows on the way.
+        precision = MixedPrecision(init_scale=2.0**14, growth_interval=2)
+        return learner(folder, cbs=precision)
+
+    whole, _, again = interrupted(tmp_path, make, at)
+    scales = [each.mixed_precision.scaler.state_dict() for each in (whole, again)]
+    assert scales[0] == scales[1]
+    assert scales[0]["scale"] != 2.0**14
+
+
+@pytest.mark.parametrize("at", [1, 5, 7, 12])
+def test_loggers_repeat_and_leave_out_nothing(at, tmp_path):
+    class Notes(FitLogger):
+        def __init__(self):
+            super().__init__()
+            self.notes = []
+
+        def log_values(self, values, step):
+            self.notes.append((step, values))
+
+    made = interrupted(tmp_path, lambda folder: learner(folder, cbs=Notes()), at)
+    whole, broken, again = (each.notes.notes for each in made)
+    assert broken + again == whole
+    assert len(whole) == 3 * 5 + 3

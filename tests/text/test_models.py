@@ -19,9 +19,13 @@ SMALL = {"emb_sz": 12, "n_hid": 16, "n_layers": 2}
 
 @pytest.mark.parametrize("both_ways", [False, True])
 def test_without_dropout_it_is_the_lstm_of_pytorch(both_ways) -> None:
+    torch.manual_seed(0)
     dropped = WeightDroppedLSTM(6, 5, 0.0, both_ways)
+    torch.manual_seed(0)
     plain = nn.LSTM(6, 5, batch_first=True, bidirectional=both_ways)
-    plain.load_state_dict(dropped.state_dict())
+    assert list(plain.state_dict()) == list(dropped.state_dict())
+    for ours, theirs in zip(dropped.parameters(), plain.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
     x = torch.randn(3, 7, 6)
     for ours, theirs in zip(dropped(x), plain(x), strict=True):
         torch.testing.assert_close(ours, theirs)
@@ -30,7 +34,7 @@ def test_without_dropout_it_is_the_lstm_of_pytorch(both_ways) -> None:
 def test_recurrent_weights_are_dropped_in_training_alone() -> None:
     lstm = WeightDroppedLSTM(6, 50, weight_p=0.5)
     torch.manual_seed(3)
-    weights = dict(zip(("ih", "hh"), lstm._dropped_weights()[:2], strict=True))
+    weights = dict(zip(("ih", "hh"), lstm._weights()[:2], strict=True))
     assert torch.equal(weights["ih"], lstm.weight_ih_l0)
     zeros = (weights["hh"] == 0).float().mean().item()
     assert zeros == pytest.approx(0.5, abs=0.03)

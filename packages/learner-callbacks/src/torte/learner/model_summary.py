@@ -225,13 +225,13 @@ class _Recording:
         if module not in self._leaves:
             return
         counted = (self.counter.get_total_flops() - self._before.pop()) // 2
-        if counted == 0 and isinstance(module, nn.RNNBase):
+        if counted == 0 and hasattr(module, "weight_hh_l0"):
             counted = _recurrent_multiply_adds(module, inp[0])
             self.uncounted += counted
         row.multiply_adds += counted
 
 
-def _recurrent_multiply_adds(module: nn.RNNBase, x: Any) -> int:
+def _recurrent_multiply_adds(module: nn.Module, x: Any) -> int:
     """Count what PyTorch's counter does not see: recurrent layers run in one fused kernel."""
     data = getattr(x, "data", x) if not isinstance(x, Tensor) else x
     steps = data.numel() // data.shape[-1]

@@ -69,13 +69,14 @@ class EmbeddingDropout(nn.Module):
         return vectors if scale is None else vectors * scale
 
 
-class WeightDroppedLSTM(nn.LSTM):
+class WeightDroppedLSTM(nn.Module):
     """A one-layer batch-first LSTM whose recurrent weights are dropped out anew at each call.
 
-    The dropped weights are made beside the others in one block of memory in the order that cuDNN
-    wants, so that it need not gather them again at every call
-    (https://github.com/pytorch/pytorch/issues/24155); the parameters themselves stay as they are,
-    so that optimizers, checkpoints and tied weights see an ordinary LSTM.
+    Its parameters are those of `torch.nn.LSTM`, by the same names, and so are its results without
+    dropout; it is no subclass, because PyTorch's compiler breaks the graph at those. On a GPU the
+    weights of a call stand in one block of memory in the order that cuDNN wants, so that it need
+    not gather them again (https://github.com/pytorch/pytorch/issues/24155); the parameters
+    themselves stay as they are, for optimizers, checkpoints and tied weights.
 
     Args:
         input_size: Features a step.
@@ -84,58 +85,69 @@ class WeightDroppedLSTM(nn.LSTM):
         bidirectional: Whether a second LSTM reads the sequence backwards.
     """
 
+    num_layers = 1
+
     def __init__(
         self, input_size: int, hidden_size: int, weight_p: float = 0.0, bidirectional: bool = False
     ) -> None:
-        super().__init__(input_size, hidden_size, batch_first=True, bidirectional=bidirectional)
-        self.weight_p = weight_p
+        super().__init__()
+        self.input_size, self.hidden_size = input_size, hidden_size
+        self.weight_p, self.bidirectional = weight_p, bidirectional
+        gates = 4 * hidden_size
+        shapes = {
+            "weight_ih_l0": (gates, input_size),
+            "weight_hh_l0": (gates, hidden_size),
+            "bias_ih_l0": (gates,),
+            "bias_hh_l0": (gates,),
+        }
+        for suffix in ("", "_reverse") if bidirectional else ("",):
+            for name, shape in shapes.items():
+                self.register_parameter(f"{name}{suffix}", nn.Parameter(torch.empty(shape)))
+        self.reset_parameters()
 
-    def _dropped_weights(self) -> list[Tensor]:
-        """Return all weights, the recurrent ones with dropout; on a GPU in one block of memory."""
-        names = [name for group in self._all_weights for name in group]
-        dropped: list[Tensor] = []
-        for name in names:
-            weight = getattr(self, name)
-            is_recurrent = name.startswith("weight_hh")
-            dropped.append(F.dropout(weight, self.weight_p) if is_recurrent else weight)
-        if not dropped[0].is_cuda:
-            return dropped  # elsewhere the block would be one more copy
-        return self._in_one_block(names, dropped)
+    def reset_parameters(self) -> None:
+        """Draw all weights uniformly from ± 1 / √hidden_size, as PyTorch does."""
+        bound = self.hidden_size**-0.5
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -bound, bound)
 
-    def _in_one_block(self, names: list[str], dropped: list[Tensor]) -> list[Tensor]:
-        """Return weights as views of one block of memory, in cuDNN's order."""
-        # cuDNN's order: the matrices of all directions, then the biases of all directions.
-        order = sorted(range(len(names)), key=lambda position: names[position].startswith("bias"))
-        block = torch.cat([dropped[position].flatten() for position in order])
-        pieces = block.split([dropped[position].numel() for position in order])
-        weights = list(dropped)
-        for position, piece in zip(order, pieces, strict=True):
-            weights[position] = piece.view_as(dropped[position])
-        return weights
+    def _weights(self) -> list[Tensor]:
+        """Return the weights of a call, in training with dropout on the recurrent ones."""
+        named = dict(self.named_parameters())
+        if self.training and self.weight_p > 0.0:
+            for name, weight in named.items():
+                if name.startswith("weight_hh"):
+                    named[name] = F.dropout(weight, self.weight_p)  # pyright: ignore[reportArgumentType]
+        weights: list[Tensor] = list(named.values())
+        # Elsewhere the block would be one more copy.
+        return _in_one_block(weights) if weights[0].is_cuda else weights
 
-    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(
         self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Run the sequences of (batch, steps, features) from a state, zero where none is given."""
-        if not self.training or self.weight_p == 0.0:
-            return super().forward(input, hx)
         if hx is None:
             directions = 2 if self.bidirectional else 1
             zeros = input.new_zeros(directions, input.size(0), self.hidden_size)
             hx = (zeros, zeros)
         output, state, cell = torch.lstm(
-            input,
-            hx,
-            self._dropped_weights(),
-            self.bias,
-            self.num_layers,
-            0.0,
-            self.training,
-            self.bidirectional,
-            self.batch_first,
+            input, hx, self._weights(), True, 1, 0.0, self.training, self.bidirectional, True
         )
         return output, (state, cell)
 
     def extra_repr(self) -> str:
         """Show the sizes and the probability."""
-        return f"{super().extra_repr()}, weight_p={self.weight_p}"
+        both_ways = ", bidirectional=True" if self.bidirectional else ""
+        return f"{self.input_size}, {self.hidden_size}, weight_p={self.weight_p}{both_ways}"
+
+
+def _in_one_block(weights: list[Tensor]) -> list[Tensor]:
+    """Return weights as views of one block of memory, in cuDNN's order."""
+    # The matrices of all directions come first, then the biases of all directions.
+    order = sorted(range(len(weights)), key=lambda position: weights[position].ndim == 1)
+    block = torch.cat([weights[position].flatten() for position in order])
+    pieces = block.split([weights[position].numel() for position in order])
+    views = list(weights)
+    for position, piece in zip(order, pieces, strict=True):
+        views[position] = piece.view_as(weights[position])
+    return views

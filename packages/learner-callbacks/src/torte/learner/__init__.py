@@ -1,5 +1,6 @@
 """A training loop with two-way callbacks, and what belongs to it: begin at `events`, `learner`."""
 
+from torte.learner import allocation as allocation  # first: before any tensor is made
 from torte.learner.batches import call_model
 from torte.learner.builders import ModelRecipeError, build_model, model_builder, model_recipe
 from torte.learner.callback import Callback, ShadowedFieldWarning, callback_name

@@ -25,6 +25,8 @@ class Defaults:
         default_factory=lambda: [TrainEvalCallback, Recorder, ProgressCallback]
     )
     """Callback classes that every Learner gets one of."""
+    keep_memory: bool = True
+    """Whether a fit on the CPU keeps freed memory to its end (see `torte.learner.allocation`)."""
 
 
 defaults = Defaults()

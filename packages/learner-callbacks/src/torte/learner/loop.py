@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from torte.data.data_loaders import AnyLoader
+from torte.learner.allocation import freed_memory_kept
 from torte.learner.batch_loop import BatchLoop
 from torte.learner.callback import Callback
 from torte.learner.callback_set import Callbacks, as_callbacks
@@ -53,7 +54,7 @@ class TrainingLoop(BatchLoop):
         self.epoch = start_epoch
         self.fit_number += 1
         self.fitting = True
-        with self._session():
+        with self._session(), freed_memory_kept(self._keeps_memory()):
             try:
                 self._section("fit", self.all_epochs, CancelFitException)
             except BaseException:
@@ -63,6 +64,13 @@ class TrainingLoop(BatchLoop):
                 raise
             finally:
                 self.fitting, self._resumption = False, None
+
+    def _keeps_memory(self) -> bool:
+        """Whether this fit takes main memory anew in every batch, and may hold on to it."""
+        from torte.learner.defaults import defaults
+
+        device = self.device
+        return defaults.keep_memory and (device is None or device.type == "cpu")
 
     def _was_complete(self, resume: "bool | str | Path", n_epoch: int) -> bool:
         """Find where to go on; whether that is the end of the fit, which is then restored."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from torte.learner.layers import LinBnDrop, SigmoidRange
 from torte.text.models.dropout import RNNDropout
+from torte.text.models.products import large_linear
 
 __all__ = [
     "LinearDecoder",
@@ -55,7 +56,8 @@ class LinearDecoder(nn.Module):
             The scores, and the encoder's vectors before and after dropout, for `RNNCallback`.
         """
         dropped = self.output_dp(encoded)
-        return self.decoder(dropped), encoded, dropped
+        scores = large_linear(dropped, self.decoder.weight, self.decoder.bias)
+        return scores, encoded, dropped
 
 
 class SequentialRNN(nn.Sequential):

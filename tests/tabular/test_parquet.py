@@ -1,5 +1,8 @@
 """Streaming a Parquet file in row groups, beside the same rows in memory."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -137,3 +140,44 @@ def test_moments_in_parts_are_those_of_the_whole() -> None:
     filled = np.nan_to_num(values, nan=5.0)
     assert summary.mean == pytest.approx(filled.mean(), rel=1e-12)
     assert summary.std == pytest.approx(filled.std(), rel=1e-9)
+
+
+STREAM = """
+import re, sys
+from pathlib import Path
+from torte.data import Normalize
+from torte.tabular import Categorify, FillMissing, TabularDataLoaders
+
+def peak():
+    return int(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text()).group(1))
+
+def stream(file):
+    dls = TabularDataLoaders.stream_parquet(
+        file, procs=[Categorify, FillMissing, Normalize],
+        cat_names=[f"c{n}" for n in range(9)], cont_names="x", y_names="y", bs=4096, n_mixed=2,
+    )
+    rows = sum(len(batch[0]) for loader in dls.loaders for batch in loader)
+    return rows, peak()
+
+few, at_first = stream(sys.argv[1])
+many, in_the_end = stream(sys.argv[2])
+print(few, many, (in_the_end - at_first) / 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads a process's peak memory from /proc")
+def test_memory_does_not_grow_with_the_rows(tmp_path) -> None:
+    files = []
+    for n_groups in (4, 60):
+        rng = np.random.default_rng(n_groups)
+        rows = 20_000 * n_groups
+        columns = {f"c{n}": rng.integers(0, 50, rows) for n in range(9)}
+        df = pd.DataFrame({**columns, "x": rng.random(rows), "y": rng.random(rows) < 0.5})
+        files.append(tmp_path / f"{n_groups}.parquet")
+        df.to_parquet(files[-1], row_group_size=20_000)
+    command = [sys.executable, "-c", STREAM, *map(str, files)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    few, many, grown = map(float, done.stdout.split())
+    assert many > 14 * few
+    # The values alone of 1,200,000 rows take 100 MiB; what grows is the sample for the median.
+    assert grown < 45

@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn.preprocessing import QuantileTransformer
 from torte.data import CategoryBlock, MultiCategoryBlock, Normalize, TensorCategory
-from torte.learner import Callback, CrossEntropyLossFlat, load_learner
+from torte.learner import Callback, CheckpointCallback, CrossEntropyLossFlat, load_learner
 from torte.tabular import (
     BatchEnsembleLinear,
     Categorify,
@@ -264,3 +264,40 @@ def test_the_weights_of_the_epoch_with_the_least_validation_loss_stay(df, arch) 
         losses = [row[1] for row in learn.recorder.values]
         assert min(losses) < losses[-1]
         assert learn.validate()[0] == pytest.approx(min(losses), rel=1e-5)
+
+
+class FailAt(Callback):
+    """Breaks off before a training batch."""
+
+    run_valid = False
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self.at = at
+
+    def before_batch(self) -> None:
+        if self.learn.train_iter == self.at:
+            raise ArithmeticError("broken off")
+
+
+@pytest.mark.parametrize("at", [3, 22])
+def test_a_recipe_goes_on_from_a_checkpoint(df, tmp_path, at) -> None:
+    def made(folder):
+        torch.manual_seed(0)
+        learn = tabular_learner(
+            _loaders(df, "large"), arch="realmlp", layers=[16], path=tmp_path / folder
+        )
+        learn.remove_cb(learn.progress)
+        learn.logger = lambda row: None
+        return learn
+
+    whole, broken, again = made("whole"), made("broken"), made("broken")
+    torch.manual_seed(1)
+    whole.fit_recipe(4, cbs=[SpoilLast(), CheckpointCallback(every=2)])
+    torch.manual_seed(1)
+    with pytest.raises(ArithmeticError):
+        broken.fit_recipe(4, cbs=[SpoilLast(), CheckpointCallback(every=2), FailAt(at)])
+    again.fit_recipe(4, cbs=[SpoilLast(), CheckpointCallback(every=2)], resume=True)
+    assert whole.recorder.raw_losses == again.recorder.raw_losses
+    for one, other in zip(whole.model.parameters(), again.model.parameters(), strict=True):
+        assert torch.equal(one, other)

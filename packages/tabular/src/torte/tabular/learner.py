@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -45,7 +46,11 @@ class TabularLearner(Learner):
         return dl.decoded([*parts, decoded], 1), decoded[0], preds[0]
 
     def fit_recipe(
-        self, n_epoch: int | None = None, lr: float | None = None, cbs: Any = None
+        self,
+        n_epoch: int | None = None,
+        lr: float | None = None,
+        cbs: Any = None,
+        resume: "bool | str | Path" = False,
     ) -> None:
         """Train as the authors of the model do: schedules of rates, weight decay and dropout.
 
@@ -56,16 +61,17 @@ class TabularLearner(Learner):
             n_epoch: How many epochs; by default as many as the recipe has. Schedules stretch.
             lr: Learning rate; by default the recipe's.
             cbs: Callbacks for this fit alone.
+            resume: Go on from a checkpoint; see `fit`.
         """
         recipe: Recipe | None = getattr(self.model, "recipe", None)
         if recipe is None:
-            self.fit_one_cycle(5 if n_epoch is None else n_epoch, lr, cbs=cbs)
+            self.fit_one_cycle(5 if n_epoch is None else n_epoch, lr, cbs=cbs, resume=resume)
             return
         own = [ParamScheduler(recipe.schedules(lr)), DropoutSchedule(recipe.dropout_shape)]
         if recipe.keep_best and len(self.dls.loaders) > 1 and len(self.dls.valid):
             own.append(BestEpoch())
         with self.added_cbs(own):
-            self.fit(recipe.n_epoch if n_epoch is None else n_epoch, cbs=cbs)
+            self.fit(recipe.n_epoch if n_epoch is None else n_epoch, cbs=cbs, resume=resume)
 
 
 @model_builder

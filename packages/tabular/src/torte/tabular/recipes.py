@@ -111,6 +111,7 @@ class BestEpoch(TrackerCallback):
     """Keeps the weights of the epoch with the least validation loss, in memory."""
 
     order = 61
+    state_attributes = (*TrackerCallback.state_attributes, "held")
 
     def before_fit(self) -> None:
         """Forget what a fit before this one kept."""

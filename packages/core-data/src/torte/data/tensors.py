@@ -367,14 +367,24 @@ class TitledTensorScalar(TensorBase):
 
 
 def _floats(values: Any, width: int, what: str) -> Tensor:
-    """`values` as a float tensor of shape (n, `width`)."""
-    tensor = torch.as_tensor(values)
+    """`values` as a float tensor of shape (n, `width`), every number of it finite."""
+    try:
+        tensor = torch.as_tensor(values)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{what} are made of numbers, got {values!r}: {error}") from error
     if tensor.numel() % width:
         raise ValueError(
             f"{what} take {width} numbers each, got {tensor.numel()} numbers"
             f" of shape {tuple(tensor.shape)}"
         )
-    return tensor.reshape(-1, width).to(torch.float32)
+    tensor = tensor.reshape(-1, width).to(torch.float32)
+    strange = (~tensor.isfinite()).any(-1).nonzero().flatten().tolist()
+    if strange:
+        raise ValueError(
+            f"{what} need finite numbers, got {tensor[strange[0]].tolist()} (number {strange[0]}):"
+            " one of them would make the whole loss NaN"
+        )
+    return tensor
 
 
 def _axes(ctx: Any, kwargs: dict[str, Any], points: TensorPoint) -> Any:

@@ -1,6 +1,7 @@
 """Boxes from annotation files, and batches of images with unequal numbers of boxes."""
 
 import json
+import math
 import os
 from collections import defaultdict
 from collections.abc import Sequence
@@ -35,13 +36,14 @@ def get_annotations(
         them (boxes, labels), the boxes as [x1, y1, x2, y2] in pixels.
 
     Raises:
-        AnnotationFileError: If it is no such file, or an annotation names an image or category that
-            is not in it, or has no box of four numbers.
+        AnnotationFileError: If it is no such file, has two images or categories of one number, or
+            an annotation names an image or category that is not in it, or has no box of four
+            numbers, the width and height at least 0.
     """
     path = Path(fname)
     content = _read(path)
-    names = {entry["id"]: entry["name"] for entry in content["categories"]}
-    files = {entry["id"]: entry["file_name"] for entry in content["images"]}
+    names = _table(content, "categories", "name", path)
+    files = _table(content, "images", "file_name", path)
     found: dict[Any, Boxes] = defaultdict(lambda: ([], []))
     for entry in content["annotations"]:
         image, label, box = _entry(entry, files, names, path)
@@ -68,6 +70,25 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
+def _table(content: dict[str, Any], part: str, value: str, path: Path) -> dict[Any, str]:
+    """What the numbers of the images or categories stand for."""
+    table: dict[Any, str] = {}
+    for place, entry in enumerate(content[part]):
+        where = f"entry {place} of {part!r} in {str(path)!r}"
+        missing = [key for key in ("id", value) if not isinstance(entry, dict) or key not in entry]
+        if missing:
+            raise AnnotationFileError(f"{where} lacks {' and '.join(map(repr, missing))}")
+        if entry["id"] in table:
+            raise AnnotationFileError(f"{where} has the id {entry['id']!r} of one before it")
+        table[entry["id"]] = entry[value]
+    return table
+
+
+def _is_box(box: Any) -> bool:
+    numbers = isinstance(box, list) and all(type(each) in (int, float) for each in box)
+    return numbers and len(box) == 4 and all(map(math.isfinite, box)) and min(box[2:]) >= 0
+
+
 def _entry(
     entry: dict[str, Any], files: dict[Any, str], names: dict[Any, str], path: Path
 ) -> tuple[Any, str, list[float]]:
@@ -82,8 +103,10 @@ def _entry(
         raise AnnotationFileError(
             f"{where} has category {category!r}, which the file does not list"
         )
-    if not isinstance(box, list) or len(box) != 4:
-        raise AnnotationFileError(f"{where} has bbox={box!r}, expected [left, top, width, height]")
+    if not _is_box(box):
+        raise AnnotationFileError(
+            f"{where} has bbox={box!r}, expected [left, top, width, height], finite, neither size negative"
+        )
     left, top, width, height = box
     return image, names[category], [left, top, left + width, top + height]
 
@@ -97,7 +120,12 @@ def clip_remove_empty(bbox: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns:
         The boxes with an area within the image, and their labels.
+
+    Raises:
+        ValueError: If there are not as many labels as boxes.
     """
+    if len(bbox) != len(label):
+        raise ValueError(f"every box has one label, got {len(bbox)} boxes and {len(label)} labels")
     clipped = plain(bbox).clamp(-1, 1)
     kept = (clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])
     boxes = clipped[kept].as_subclass(type(bbox))

@@ -84,8 +84,8 @@ def _table(content: dict[str, Any], part: str, value: str, path: Path) -> dict[A
     return table
 
 
-def _is_box(box: Any) -> bool:
-    numbers = isinstance(box, list) and all(type(each) in (int, float) for each in box)
+def _is_box(box: list[Any]) -> bool:
+    numbers = all(type(each) in (int, float) for each in box)
     return numbers and len(box) == 4 and all(map(math.isfinite, box)) and min(box[2:]) >= 0
 
 
@@ -103,9 +103,10 @@ def _entry(
         raise AnnotationFileError(
             f"{where} has category {category!r}, which the file does not list"
         )
-    if not _is_box(box):
+    if not isinstance(box, list) or not _is_box(box):
         raise AnnotationFileError(
-            f"{where} has bbox={box!r}, expected [left, top, width, height], finite, neither size negative"
+            f"{where} has bbox={box!r}, expected [left, top, width, height], finite numbers, "
+            "neither size below 0"
         )
     left, top, width, height = box
     return image, names[category], [left, top, left + width, top + height]

@@ -8,7 +8,7 @@ the trained learner in one file, go to the folder `outputs`.
 
 What TabM reached on the sample, after a minute on one core: accuracy 0.864 and AUC 0.920 on the
 1,600 held-out rows. On the full table, where another fifth is scored than the one that chose the
-epoch (`tests/benchmarks/bench_tabular_accuracy.py`): 0.873 to 0.877 and 0.929 to 0.931.
+epoch (`tests/benchmarks/bench_tabular_accuracy.py`, five seeds): 0.873 and 0.930.
 """
 
 import argparse

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from torte.data.tensors import plain
+from torte.dispatch import serializable
 
 __all__ = ["AnnotationFileError", "bb_pad", "clip_remove_empty", "get_annotations"]
 
@@ -134,6 +135,7 @@ def clip_remove_empty(bbox: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
     return boxes, label[kept]
 
 
+@serializable
 def bb_pad(samples: Sequence[tuple[Any, ...]], pad_idx: int = 0) -> list[tuple[Any, ...]]:
     """Gives each sample of a batch as many boxes as the one that has most.
 
@@ -142,12 +144,15 @@ def bb_pad(samples: Sequence[tuple[Any, ...]], pad_idx: int = 0) -> list[tuple[A
 
     Args:
         samples: Tuples (image, boxes, labels, …) with boxes (k, 4) and labels (k,); or
-            (image, boxes), where boxes have no labels.
+            (image, boxes), where boxes have no labels. Images alone, as of a test set, stay as
+            they are.
         pad_idx: Label of the padding: that of "#na#" where the vocabulary has it.
 
     Returns:
         The samples with boxes (most, 4) and labels (most,).
     """
+    if any(len(sample) < 2 for sample in samples):
+        return list(samples)
     cleaned = [_clipped(*sample) for sample in samples]
     most = max(len(sample[1]) for sample in cleaned)
     return [

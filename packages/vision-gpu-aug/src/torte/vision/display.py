@@ -22,7 +22,7 @@ from torte.data.tensors import (
     plain,
 )
 
-__all__ = ["mask_colours", "show_legend", "with_labelled_boxes"]
+__all__ = ["mask_colours", "show_labelled_boxes", "show_legend", "with_labelled_boxes"]
 
 _GRID = ("nrows", "ncols", "figsize", "imsize")
 _BOTH = "Target/Prediction"
@@ -211,6 +211,12 @@ def with_labelled_boxes(sample: Sequence[Any]) -> tuple[Any, ...]:
 def _labelled(boxes: TensorBBox, labels: Any) -> LabeledBBox:
     kept = [i for i, box in enumerate(plain(boxes).tolist()) if box[2] > box[0] and box[3] > box[1]]
     return LabeledBBox(boxes[kept], [labels[i] for i in kept])
+
+
+def show_labelled_boxes(image: Any, target: LabeledBBox, ctx: Any = None, **kwargs: Any) -> Any:
+    """Draws an image and on it boxes with their labels, padding left out; returns the axes."""
+    ctx = image.show(ctx=ctx, **kwargs)
+    return _show_target(_labelled(*target), image, ctx, kwargs)
 
 
 @show_batch.register

@@ -132,7 +132,7 @@ def vision_learner(
         pretrained,
         weights,
         init,
-        device=_device_of(dls),
+        device=device_of(dls),
         cut=meta.get("cut") if cut is None else cut,
         n_in=n_in,
         custom_head=custom_head,
@@ -237,7 +237,7 @@ def unet_learner(
         weights,
         cut=meta.get("cut") if cut is None else cut,
         n_in=n_in,
-        device=_device_of(dls),
+        device=device_of(dls),
         **(config or {}),
         **kwargs,
     )
@@ -358,7 +358,8 @@ def _image_size(dls: Any) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _device_of(dls: Any) -> torch.device:
+def device_of(dls: Any) -> torch.device:
+    """The device of the loaders' batches; where they do not say, the GPU if there is one."""
     device = getattr(dls, "device", None)
     if device is not None:
         return torch.device(device)

@@ -54,8 +54,17 @@ from torte.vision.blocks import (
     MaskBlock,
     PointBlock,
 )
+from torte.vision.detection import (
+    BoxMeanAveragePrecision,
+    DetectionLearner,
+    DetectionLoss,
+    Detector,
+    detection_learner,
+    match_boxes,
+)
 from torte.vision.display import (
     mask_colours,
+    show_labelled_boxes,
     show_legend,
 )
 from torte.vision.files import (
@@ -234,6 +243,7 @@ __all__ = [
     "BBoxBlock",
     "BBoxLblBlock",
     "BodyCutError",
+    "BoxMeanAveragePrecision",
     "Brightness",
     "CenterCrop",
     "CheckMask",
@@ -241,6 +251,9 @@ __all__ = [
     "Contrast",
     "CropPad",
     "DenseResBlock",
+    "DetectionLearner",
+    "DetectionLoss",
+    "Detector",
     "Dihedral",
     "DihedralItem",
     "Displacement",
@@ -333,6 +346,7 @@ __all__ = [
     "densenet161",
     "densenet169",
     "densenet201",
+    "detection_learner",
     "download_images",
     "efficientnet_b0",
     "efficientnet_b1",
@@ -351,6 +365,7 @@ __all__ = [
     "imagenet_stats",
     "load_pretrained",
     "mask_colours",
+    "match_boxes",
     "mnist_stats",
     "mobilenet_v2",
     "mobilenet_v3_large",
@@ -370,6 +385,7 @@ __all__ = [
     "resnext50_32x4d",
     "resnext101_32x8d",
     "set_freeze_model",
+    "show_labelled_boxes",
     "show_legend",
     "squeezenet1_0",
     "squeezenet1_1",

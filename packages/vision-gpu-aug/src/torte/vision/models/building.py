@@ -312,9 +312,7 @@ def build_unet_model(
         return BuiltModel(model, None)
     loaded = load_pretrained(architecture, weights, **(options or {}))
     body = create_body(loaded.model, n_in, True, cut)
-    own = model.encoder.body.state_dict()
-    # The encoder may have dropped what its maps do not need.
-    model.encoder.body.load_state_dict({k: v for k, v in body.state_dict().items() if k in own})
+    model.encoder.take_weights(body)
     return BuiltModel(model, loaded.statistics)
 
 

@@ -79,6 +79,11 @@ class FeatureEncoder(nn.Module):
         maps = self._all_maps(images)
         return [maps[i] for i in self.taps]
 
+    def take_weights(self, body: nn.Module) -> None:
+        """Copies the weights of another such body, less what the maps do not need."""
+        own = self.body.state_dict()
+        self.body.load_state_dict({k: v for k, v in body.state_dict().items() if k in own})
+
     def _all_maps(self, images: Tensor) -> list[Tensor]:
         if isinstance(self.body, ProtocolBody):
             if not hasattr(self.body.model, "forward_intermediates"):

@@ -463,16 +463,3 @@ def test_an_interrupted_extraction_leaves_nothing(home, monkeypatch):
         monkeypatch.undo()
         assert real_replace is os.chmod
     assert [p.name for p in (home / "data").iterdir() if p.name != ".locks"] == []
-
-
-def test_progress_in_a_notebook_is_output_of_the_cell_not_an_error():
-    """In a real kernel: nothing on standard error, which notebooks paint red."""
-    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
-    pytest.importorskip("ipykernel")
-    with serving({"/things.tgz": ARCHIVE}) as site:
-        source = f"from torte.data import untar_data\nuntar_data({site.url + '/things.tgz'!r});"
-        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
-        nbclient.NotebookClient(notebook, timeout=100, kernel_name="python3").execute()
-    outputs = notebook.cells[0].outputs
-    assert [output.output_type for output in outputs] == ["display_data"]
-    assert "things.tgz: 0.3 of 0.3 MB (100%)" in outputs[0].data["text/html"]

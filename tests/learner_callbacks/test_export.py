@@ -8,10 +8,19 @@ import torch
 from safetensors import SafetensorError
 from support.files import altered
 from torch import nn
-from torte.data import Categorize, CategoryBlock, DataBlock, Datasets, TransformBlock
+from torte.data import (
+    Categorize,
+    CategoryBlock,
+    DataBlock,
+    DataLoader,
+    DataLoaders,
+    Datasets,
+    TransformBlock,
+)
 from torte.dispatch import DispatchError, Transform, UnknownNameError, serializable
 from torte.learner import (
     Callback,
+    CrossEntropyLossFlat,
     ExportError,
     FileFormatError,
     Learner,
@@ -308,3 +317,17 @@ def test_a_thousand_damaged_files_raise_cleanly_or_predict(tmp_path, monkeypatch
 
 def _forbidden(*args, **kwargs):
     raise AssertionError(f"a loaded file made this called: {args}")
+
+
+def test_learners_over_plain_items_come_back(tmp_path):
+    x = torch.randn(8, 3)
+    items = [(row, torch.tensor(place % 2)) for place, row in enumerate(x)]
+    for dls in (
+        DataLoaders.from_dsets(items, items[:4], bs=2),
+        DataLoaders(DataLoader(items, bs=2), DataLoader(items, bs=2)),
+        DataLoaders([(x, torch.zeros(8).long())], [(x, torch.zeros(8).long())]),
+    ):
+        learn = Learner(dls, nn.Linear(3, 2), CrossEntropyLossFlat(), path=tmp_path)
+        loaded = load_learner(learn.export("plain.safetensors"))
+        for one, other in zip(learn.predict(x[3]), loaded.predict(x[3]), strict=True):
+            assert torch.equal(one, other)

@@ -66,8 +66,8 @@ def _kinds_from(content: Any) -> Any:
 
 def _loader_content(loader: Any, shared: Any) -> dict[str, Any]:
     """What there is to describe of one loader; `shared`: the dataset that the first one has."""
-    if isinstance(loader, AnyLoader):
-        return {"class": None, "n_inp": loader.n_inp}
+    if not isinstance(loader, TfmdDL):  # it has no pipelines
+        return {"class": None, "n_inp": getattr(loader, "n_inp", None)}
     arguments = {k: v for k, v in loader._current_arguments().items() if k not in _OF_THE_RUN}
     dataset = loader.dataset
     is_shared = _same_transforms(dataset, shared)
@@ -99,7 +99,7 @@ def _steps(dataset: Any) -> list[Any]:
 def _content(dls: Any) -> dict[str, Any]:
     """Everything that is described, still as objects."""
     first = dls.loaders[0]
-    shared = None if isinstance(first, AnyLoader) else first.dataset
+    shared = first.dataset if isinstance(first, TfmdDL) else None
     rest = [_loader_content(loader, shared) for loader in dls.loaders[1:]]
     return {"format": _FORMAT, "loaders": [_loader_content(first, None), *rest]}
 
@@ -126,8 +126,9 @@ def undescribable_loaders(dls: DataLoaders) -> list[str]:
 def _rebuilt_loader(content: Mapping[str, Any], first: Any) -> Any:
     if content["class"] is None:
         return AnyLoader([], n_inp=content["n_inp"])
-    dataset = first.dataset if content["dataset"] is None and first is not None else None
-    dataset = content["dataset"] if dataset is None else dataset.new_empty()
+    dataset = content["dataset"]
+    if dataset is None and first is not None:
+        dataset = _without_data(first.dataset)
     if isinstance(dataset, FilteredBase):
         for tl in getattr(dataset, "tls", [dataset]):
             tl.split_idx = content["split_idx"]

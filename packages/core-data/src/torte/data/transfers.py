@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from torte.data.notebooks import in_notebook, notebook_line
 from torte.data.urls import PACKAGE_SCHEME, FileCheck
 
 if TYPE_CHECKING:
@@ -80,35 +79,25 @@ def local_path(url: str) -> Path:
 
 
 def terminal_progress(label: str) -> ProgressFunction:
-    """A function of (bytes done, bytes in all or None) that keeps a line up to date.
+    """A function of (bytes done, bytes in all or None) that keeps a terminal line up to date.
 
-    It writes nothing when standard error is no terminal and this no notebook, so that logs are not
-    flooded.
+    It writes nothing when standard error is neither a terminal nor a notebook's, so that logs are
+    not flooded.
     """
-    if in_notebook():
-        return _progress_line(label, notebook_line())
     stream = sys.stderr
-    if stream is None or not stream.isatty():
+    if stream is None or not (stream.isatty() or "ipykernel" in sys.modules):
         return lambda done, total: None
-
-    def write(text: str, done: int, total: int | None) -> None:
-        stream.write(f"\r{text}" + ("\n" if done == total else ""))
-        stream.flush()
-
-    return _progress_line(label, write)
-
-
-def _progress_line(label: str, write: Callable[[str, int, int | None], None]) -> ProgressFunction:
-    """Writes how far it is, at most ten times a second and at the end."""
     last = 0.0
 
     def show(done: int, total: int | None) -> None:
         nonlocal last
-        if done != total and time.monotonic() - last < 0.1:
+        finished = done == total
+        if not finished and time.monotonic() - last < 0.1:
             return
         last = time.monotonic()
         share = f" of {total / 1e6:.1f} MB ({done / total:.0%})" if total else " MB"
-        write(f"{label}: {done / 1e6:.1f}{share}", done, total)
+        stream.write(f"\r{label}: {done / 1e6:.1f}{share}" + ("\n" if finished else ""))
+        stream.flush()
 
     return show
 

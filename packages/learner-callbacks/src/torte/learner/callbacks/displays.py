@@ -7,8 +7,6 @@ import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from torte.data.notebooks import in_notebook
-
 __all__ = [
     "Display",
     "LineDisplay",
@@ -209,6 +207,14 @@ class NotebookDisplay(_Clock):
             for row in self._rows
         )
         return f'<table class="torte"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def in_notebook() -> bool:
+    """Whether output goes to a Jupyter notebook."""
+    # Looked up, not imported: without IPython in memory there is no notebook.
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return type(shell).__name__ in ("ZMQInteractiveShell", "Shell")
 
 
 def choose_display(kind: str = "auto") -> Display | None:

@@ -1,5 +1,6 @@
 """Text: tokenize, fine-tune a language model, classify."""
 
+from torte.learner import CorpusBLEUMetric
 from torte.text import showing as showing  # adds to show_batch and show_results
 from torte.text.batching import (
     Pad_Chunk,
@@ -22,12 +23,8 @@ from torte.text.files import (
 )
 from torte.text.generation import decode_spec_tokens
 from torte.text.language_loader import LMDataLoader, LMTensorText
-from torte.text.learner import (
-    LMLearner,
-    TextLearner,
-    language_model_learner,
-    text_classifier_learner,
-)
+from torte.text.learner import LMLearner, TextLearner
+from torte.text.learner_making import language_model_learner, text_classifier_learner
 from torte.text.loaders import TextDataLoaders
 from torte.text.models import (
     AWD_LSTM,
@@ -120,6 +117,7 @@ __all__ = [
     "TK_WREP",
     "UNK",
     "BaseTokenizer",
+    "CorpusBLEUMetric",
     "EmbeddingDropout",
     "HuggingFaceTokenizer",
     "LMDataLoader",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from torte.data.sources import get_files, get_text_files
+from torte.learner.files import written
 from torte.text.parallel import parallel_tokenize, tokenize_texts, workers_for
 from torte.text.reading import TextReader
 from torte.text.rules import Rule
@@ -112,23 +113,21 @@ def tokenize_csv(
 
     source = Path(fname)
     target = source.with_name(f"{source.stem}_tok.csv") if outname is None else Path(outname)
-    beside = target.with_name(f".{target.name}-{secrets.token_hex(8)}")
     counter: Counter[str] = Counter()
-    try:
-        names = _names(pd.read_csv(source, header=header, nrows=1), text_cols)
-        kinds = dict.fromkeys(names, str)
-        with pd.read_csv(source, header=header, chunksize=chunksize, dtype=kinds) as parts:
-            for number, part in enumerate(parts):
-                part[names] = part[names].fillna("")  # an empty field of a file is an empty text
-                made, counts = tokenize_df(part, names, n_workers, rules, mark_fields, tok)
-                made["text"] = made["text"].str.join(" ")
-                is_first = number == 0
-                made.to_csv(beside, mode="w" if is_first else "a", header=is_first, index=False)
-                counter.update(counts)
+    names = _names(pd.read_csv(source, header=header, nrows=1), text_cols)
+    kinds = dict.fromkeys(names, str)
+    with (
+        written(target) as beside,
+        pd.read_csv(source, header=header, chunksize=chunksize, dtype=kinds) as parts,
+    ):
+        for number, part in enumerate(parts):
+            part[names] = part[names].fillna("")  # an empty field of a file is an empty text
+            made, counts = tokenize_df(part, names, n_workers, rules, mark_fields, tok)
+            made["text"] = made["text"].str.join(" ")
+            is_first = number == 0
+            made.to_csv(beside, mode="w" if is_first else "a", header=is_first, index=False)
+            counter.update(counts)
         _write_json(target.with_suffix(".json"), counter)
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
     return target
 
 
@@ -142,9 +141,8 @@ def load_tokenized_csv(fname: str | Path) -> tuple[Any, Counter[str]]:
 
 
 def _write_json(path: Path, content: Any) -> None:
-    beside = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
-    beside.write_text(json.dumps(content), encoding="utf-8")
-    beside.replace(path)
+    with written(path) as beside:
+        beside.write_text(json.dumps(content), encoding="utf-8")
 
 
 def tokenize_files(
@@ -198,8 +196,7 @@ def tokenize_files(
         beside.mkdir(parents=True)
         for name, tokens in zip(names, tokenized, strict=True):
             (beside / name).parent.mkdir(parents=True, exist_ok=True)
-            written = " ".join(tokens).encode("utf-8", "replace")
-            (beside / name).write_bytes(written)
+            (beside / name).write_bytes(" ".join(tokens).encode("utf-8", "replace"))
             counter.update(tokens)
             lengths[name.as_posix()] = len(tokens)
         _write_json(beside / LENGTHS, lengths)

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from torte.text.checking import checked_texts
+
 __all__ = ["TextDigests", "TextIndex", "digest"]
 
 
@@ -26,11 +28,7 @@ class TextDigests:
 
     def watch(self, texts: Iterable[str]) -> Iterator[str]:
         """Pass texts on."""
-        for place, text in enumerate(texts):
-            if not isinstance(text, str):
-                raise TypeError(
-                    f"text number {place} is {text!r}, not a string: drop or fill such rows"
-                )
+        for text in checked_texts(texts):
             self._all += digest(text)
             self.characters += len(text)
             yield text

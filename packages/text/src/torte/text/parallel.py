@@ -19,6 +19,7 @@ import numpy as np
 
 from torte.data.workers import usable_cpus, worker_kind
 from torte.dispatch import L
+from torte.text.checking import checked_texts
 from torte.text.rules import Rule
 from torte.text.tokenizers import SpacyTokenizer, TextTokenizer, TokenizeWithRules
 
@@ -92,11 +93,7 @@ def _in_chunks(texts: Iterable[str]) -> Iterator[tuple[list[str], int]]:
     """Yield lists of texts that are neither too many nor too long, and the number of the first."""
     chunk: list[str] = []
     characters = first = 0
-    for place, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise TypeError(
-                f"text number {place} is {text!r}, not a string: drop or fill such rows"
-            )
+    for place, text in enumerate(checked_texts(texts)):
         chunk.append(text)
         characters += len(text)
         if len(chunk) == CHUNK_TEXTS or characters >= CHUNK_CHARACTERS:

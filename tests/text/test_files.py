@@ -115,3 +115,18 @@ def test_what_fails_leaves_what_was_there(tmp_path) -> None:
         tokenize_folder(tmp_path / "empty")
     with pytest.raises(FileNotFoundError, match="no folder"):
         tokenize_folder(tmp_path / "missing")
+
+
+def test_a_csv_that_fails_leaves_the_old_one(tmp_path) -> None:
+    def fail(text: str) -> str:
+        if "line" in text:
+            raise ValueError("no lines")
+        return text
+
+    source, made = tmp_path / "words.csv", tmp_path / "words_tok.csv"
+    frame().to_csv(source, index=False)
+    made.write_text("old")
+    with pytest.raises(ValueError, match="no lines"):
+        tokenize_csv(source, "words", chunksize=1, rules=[fail])
+    assert made.read_text() == "old"
+    assert sorted(tmp_path.iterdir()) == [source, made]

@@ -68,7 +68,7 @@ class ParallelModel(DistributedDataParallel):
     def __init__(self, module: nn.Module, **kwargs: Any) -> None:
         super().__init__(module, **kwargs)
         # Found at once, not by way of `__getattr__`: every batch asks for it several times.
-        self.__dict__["module"] = module
+        object.__setattr__(self, "module", module)
 
     def __getattr__(self, name: str) -> Any:
         try:

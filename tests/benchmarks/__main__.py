@@ -57,6 +57,7 @@ PARTS: dict[str, list[Run]] = {
         Run("bench_tabular", ("parquet",), threads=1),
         Run("bench_tabular_accuracy", threads=1),
     ],
+    "classify": [Run("bench_classify", threads=1)],
     "tables": [Run("bench_tables", threads=1)],
     "growth": [Run("bench_growth")],
 }

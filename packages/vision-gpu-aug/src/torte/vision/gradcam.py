@@ -78,7 +78,8 @@ def grad_cam(
             does not give a vector of scores.
     """
     image, _, _, probabilities = learn.predict(item, with_input=True)
-    number = _class_number(target, probabilities, _names(learn))
+    names = _names(learn)
+    number = _class_number(target, probabilities, names)
     loader = learn.dls.test_dl([item], num_workers=0)
     with learn.looking(loader):
         x = plain(to_device(loader.one_batch()[0], learn.device)).detach()
@@ -89,8 +90,9 @@ def grad_cam(
     heat = F.relu((weights * maps).sum(dim=1, keepdim=True))
     heat = F.interpolate(heat, x.shape[-2:], mode="bilinear", align_corners=False)[0, 0].cpu()
     heat = heat / heat.max().clamp_min(torch.finfo(heat.dtype).tiny)
-    name = _names(learn)[number] if _names(learn) else number
-    return GradCAM(image, heat, name, number, float(probabilities[number]))
+    return GradCAM(
+        image, heat, names[number] if names else number, number, float(probabilities[number])
+    )
 
 
 def _names(learn: Learner) -> list[Any]:

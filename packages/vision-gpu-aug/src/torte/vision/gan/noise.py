@@ -1,5 +1,6 @@
 """Noise as the input of a `DataBlock`, and images made of it as its results."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -38,10 +39,13 @@ def generate_noise(fn: Any, size: int = 100) -> InvisibleTensor:
     return InvisibleTensor(torch.randn(size, generator=generator))
 
 
-def _axes(n: int, ctxs: Any, kwargs: dict[str, Any]) -> Any:
-    names = ("nrows", "ncols", "figsize", "title", "imsize")
-    options = {name: kwargs.pop(name) for name in names if name in kwargs}
-    return get_grid(n, **options) if ctxs is None else ctxs
+def _shown(images: Sequence[Any], ctxs: Any, kwargs: dict[str, Any]) -> list[Any]:
+    """Draw images on `ctxs`, or on a grid made for them."""
+    if ctxs is None:
+        names = ("nrows", "ncols", "figsize", "title", "imsize")
+        options = {name: kwargs.pop(name) for name in names if name in kwargs}
+        ctxs = get_grid(len(images), **options)
+    return [image.show(ctx=ctx, **kwargs) for image, ctx in zip(images, ctxs, strict=False)]
 
 
 @show_batch.register
@@ -54,9 +58,7 @@ def _(
     **kwargs: Any,
 ) -> list[Any]:
     """The real images; their noise is no sight."""
-    shown = [sample[1] for sample in samples[:max_n]]
-    axes = _axes(len(shown), ctxs, kwargs)
-    return [image.show(ctx=ctx, **kwargs) for image, ctx in zip(shown, axes, strict=False)]
+    return _shown([sample[1] for sample in samples[:max_n]], ctxs, kwargs)
 
 
 @show_results.register
@@ -70,6 +72,4 @@ def _(
     **kwargs: Any,
 ) -> list[Any]:
     """The generated images; no real one belongs to them."""
-    shown = [out[0] for out in outs[:max_n]]
-    axes = _axes(len(shown), ctxs, kwargs)
-    return [image.show(ctx=ctx, **kwargs) for image, ctx in zip(shown, axes, strict=False)]
+    return _shown([out[0] for out in outs[:max_n]], ctxs, kwargs)

@@ -15,6 +15,7 @@ from torte.collab.learner import CollabLearner, collab_learner
 from torte.collab.loaders import CollabDataLoaders
 from torte.collab.models import EmbeddingDotBias, EmbeddingNN
 from torte.collab.negatives import NegativeSampler, NegativeSampling
+from torte.collab.plots import plot_biases, plot_factors
 from torte.collab.ranking import (
     RankingScores,
     average_precision_at_k,
@@ -61,6 +62,8 @@ __all__ = [
     "hit_rate_at_k",
     "hits_at_k",
     "ndcg_at_k",
+    "plot_biases",
+    "plot_factors",
     "precision_at_k",
     "ranking_metrics",
     "recall_at_k",

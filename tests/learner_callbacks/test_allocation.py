@@ -53,7 +53,7 @@ def test_pages_are_not_asked_for_anew():
         for word in ("keep", "give back")
     )
     assert giving_back[0] > 6 * 20_000  # two layers of 40 MB, in pages of 4 KiB
-    assert keeping[0] < giving_back[0] / 3
+    assert keeping[0] < giving_back[0] / 2  # the first batch of a fit takes it
     assert keeping[2] < keeping[1] + 50  # what the fit kept is not kept after it
     assert keeping[2] < giving_back[2] + 150
 

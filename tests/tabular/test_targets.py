@@ -127,3 +127,15 @@ def test_targets_of_several_vocabularies_need_a_loss_of_their_own(df: pd.DataFra
     assert dls.one_batch()[-1].shape == (64, 2)
     with pytest.raises(ValueError, match="give loss_func and n_out"):
         tabular_learner(dls)
+
+
+def test_numbers_that_are_missing_are_refused() -> None:
+    df = pd.DataFrame({"x": [1.0, 2.0, 3.0, 4.0], "y": [1.0, None, 3.0, None]})
+    with pytest.raises(ValueError, match=r"'y' has no value in 2 of 4 rows: drop them"):
+        TabularDataLoaders.from_df(df, y_names="y", cont_names="x", valid_idx=[3], bs=2)
+    dls = TabularDataLoaders.from_df(
+        df.dropna(subset=["y"]), y_names="y", cont_names="x", valid_idx=[1], bs=1
+    )
+    assert len(dls.test_dl(df)) == 4  # of what is to be predicted nobody knows it
+    with pytest.raises(ValueError, match="has no value in 2 of 4 rows"):
+        dls.test_dl(df, with_labels=True)

@@ -116,6 +116,11 @@ class Target:
             raise ValueError(
                 f"target {name!r} holds {values[row]} in row {row}: a label is true or false"
             )
+        if missing := int(np.isnan(values).sum()):
+            raise ValueError(
+                f"target {name!r} has no value in {missing} of {len(values)} rows: drop them, as "
+                f"df.dropna(subset=[{name!r}]) does"
+            )
         return values
 
     def decode(self, frame: Frame) -> Frame:

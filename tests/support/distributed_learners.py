@@ -32,6 +32,7 @@ from torte.learner import (
     ProgressCallback,
     Recorder,
     SaveModelCallback,
+    SplitBatchWarning,
     SplitOnOutOfMemory,
     TerminateOnNaNCallback,
     mae,
@@ -464,17 +465,46 @@ def bad_layers(rank, world, folder):
 
 
 def out_of_memory(rank, world, folder):
-    """Batches are not split where several processes train: the error is raised, in the one."""
+    """Each process splits by itself, here all but the first; gradients stay the whole batch's."""
 
-    class Full(Callback):
-        order = -12
+    def make(limit=100, cbs=SplitOnOutOfMemory):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(3, 7), Room(limit), nn.Tanh(), nn.Linear(7, 1))
+        return learner(model=net, cbs=cbs(), metrics=metrics(), wd=0.1)
 
-        def before_batch(self):
+    alone = make()
+    cycle(alone)
+    learn = make(limit=1 if rank else 100)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", SplitBatchWarning)
+        with learn.distributed():
+            cycle(learn)
+    compare(learn, alone)
+    same_everywhere(learn.recorder.raw_losses)
+    split = sum(issubclass(each.category, SplitBatchWarning) for each in told)
+    assert (split > 0) == (learn.split_on_out_of_memory.parts > 1) == (rank > 0)
+    # Where the others would have to take part, the error is raised: all run out here.
+    for settings, more in (
+        ({"strategy": "fsdp2"}, ()),
+        ({"sync_bn": True}, ()),
+        ({}, [GradientAccumulation(16)]),
+    ):
+        learn = make(limit=0, cbs=lambda more=more: [SplitOnOutOfMemory(), *more])
+        with learn.distributed(**settings), pytest.raises(torch.OutOfMemoryError):
+            learn.fit(1)
+
+
+class Room(nn.Module):
+    """A layer that has room for so many samples while training."""
+
+    def __init__(self, limit):
+        super().__init__()
+        self.limit = limit
+
+    def forward(self, x):
+        if self.training and len(x) > self.limit:
             raise torch.OutOfMemoryError("no room")
-
-    learn = learner(cbs=SplitOnOutOfMemory())
-    with learn.distributed(), pytest.raises(torch.OutOfMemoryError):
-        learn.fit(1, cbs=Full())
+        return x
 
 
 def batchnorm(rank, world, folder):

@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from torte.learner.batch_loop import LOOP_STATE
+from torte.learner.loaders import loaders_of
 from torte.learner.loop import TrainingLoop
 from torte.learner.state import (
     attributes_restored,
@@ -20,6 +21,15 @@ class Looking(TrainingLoop):
     """The part of the Learner that puts things back after it was looked at."""
 
     @contextmanager
+    def _loop_state_restored(self) -> Iterator[None]:
+        """Put the loop's own fields back at the end of the block, however it ends."""
+        fields = {name: getattr(self, name) for name in LOOP_STATE}
+        try:
+            yield
+        finally:
+            self.__dict__.update(fields)
+
+    @contextmanager
     def looking(self, *loaders: Any) -> Iterator[None]:
         """Put back, at the end of the block and however it ends, what a pass changes.
 
@@ -33,22 +43,13 @@ class Looking(TrainingLoop):
         Args:
             *loaders: Loaders to look after besides the learner's own.
         """
-        known = [*loaders, *_loaders_of(self.dls)]
-        fields = {name: getattr(self, name) for name in LOOP_STATE}
+        known = [*loaders, *loaders_of(self.dls)]
         with ExitStack() as stack:
             stack.enter_context(rng_restored())
             stack.enter_context(loaders_restored(known))
             stack.enter_context(module_attributes_restored(self.model))
             metrics = getattr(self, "metrics", ())
             stack.enter_context(attributes_restored([*self.cbs, *metrics]))
-            stack.callback(self.__dict__.update, fields)
+            stack.enter_context(self._loop_state_restored())
             stack.enter_context(self.removed_cbs(cb for cb in self.cbs if cb.fit_only))
             yield
-
-
-def _loaders_of(dls: Any) -> list[Any]:
-    loaders = getattr(dls, "loaders", None)
-    if loaders is not None:
-        return list(loaders)
-    both = (getattr(dls, name, None) for name in ("train", "valid"))
-    return [loader for loader in both if loader is not None]

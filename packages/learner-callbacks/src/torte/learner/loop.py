@@ -23,11 +23,12 @@ from torte.learner.control import (
     CancelTrainException,
     CancelValidException,
 )
+from torte.learner.loaders import loader_length
 
 if TYPE_CHECKING:
     from torte.learner.checkpoints.resuming import Resumption
 
-__all__ = ["TrainingLoop", "loader_length", "no_log"]
+__all__ = ["TrainingLoop", "no_log"]
 
 
 class TrainingLoop(BatchLoop):
@@ -271,11 +272,3 @@ def _inputs_in(dl: Any) -> int | None:
         # Its `n_inp` would look at a batch, and a PyTorch loader draws random numbers for that.
         return dl.given_n_inp
     return getattr(dl, "n_inp", None)
-
-
-def loader_length(dl: Any) -> int | None:
-    """How many batches a loader has, or None if it does not know."""
-    try:
-        return len(dl)
-    except (TypeError, NotImplementedError):
-        return None

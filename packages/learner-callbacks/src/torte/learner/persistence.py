@@ -15,6 +15,7 @@ from torte.optim.shards import is_sharded, map_tensors_in, sharded_like, whole
 
 __all__ = [
     "Persistence",
+    "bare_name",
     "load_model",
     "model_state",
     "restore_model",
@@ -39,12 +40,14 @@ def unwrapped(model: nn.Module) -> nn.Module:
         model = inner
 
 
+def bare_name(name: str) -> str:
+    """A parameter's name in the model itself, free of the prefixes of compiled modules."""
+    return name.replace("_orig_mod.", "")
+
+
 def model_state(model: nn.Module) -> dict[str, Any]:
     """Return the model's state by name, free of wrappers' prefixes."""
-    return {
-        name.replace("_orig_mod.", ""): value
-        for name, value in unwrapped(model).state_dict().items()
-    }
+    return {bare_name(name): value for name, value in unwrapped(model).state_dict().items()}
 
 
 def restore_model(model: nn.Module, state: Mapping[str, Any], strict: bool = True) -> None:
@@ -54,7 +57,7 @@ def restore_model(model: nn.Module, state: Mapping[str, Any], strict: bool = Tru
         FileFormatError: If shapes or kinds of numbers differ or, when strict, names.
     """
     model = unwrapped(model)
-    own = {name: name.replace("_orig_mod.", "") for name in model.state_dict()}
+    own = {name: bare_name(name) for name in model.state_dict()}
     problems = _differences(model_state(model), state, strict)
     if problems:
         raise FileFormatError(

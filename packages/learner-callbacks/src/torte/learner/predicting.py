@@ -11,13 +11,12 @@ from torte.data.one_item import batch_of_one
 from torte.data.seeding import GlobalSeeds
 from torte.data.tfmd_loader import TfmdDL
 from torte.dispatch import noop
-from torte.learner.batch_loop import LOOP_STATE
 from torte.learner.callbacks.gathering import detached
 from torte.learner.callbacks.progress import ProgressCallback
 from torte.learner.callbacks.training_mode import TrainEvalCallback
 from torte.learner.events import Event
+from torte.learner.loaders import loader_length, loaders_of
 from torte.learner.looking import Looking
-from torte.learner.loop import loader_length
 from torte.learner.recorder import Recorder
 from torte.learner.state import module_attributes_restored
 
@@ -118,13 +117,13 @@ class Predicting(Looking):
     @contextmanager
     def _untouched(self) -> Iterator[None]:
         """Put back what a forward pass and the methods around it change."""
-        fields = {name: getattr(self, name) for name in LOOP_STATE}
         gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-        with torch.random.fork_rng(gpus), module_attributes_restored(self.model):
-            try:
-                yield
-            finally:
-                self.__dict__.update(fields)
+        with (
+            torch.random.fork_rng(gpus),
+            module_attributes_restored(self.model),
+            self._loop_state_restored(),
+        ):
+            yield
 
     def _ready_model(self, like: Any) -> None:
         """Device, evaluation mode and a fresh hidden state, as `TrainEvalCallback` has it."""
@@ -156,7 +155,7 @@ class Predicting(Looking):
 
     def _test_loader(self) -> Any:
         """The loader that `test_dl` makes others like."""
-        loaders = getattr(self.dls, "loaders", None) or [getattr(self.dls, "train", None)]
+        loaders = loaders_of(self.dls) or [None]
         return loaders[min(1, len(loaders) - 1)]
 
     def _pipeline_loader(self) -> Any:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from torte.data.data_loaders import AnyLoader
+from torte.learner.loaders import inner_loader
 
 __all__ = ["World"]
 
@@ -34,6 +34,8 @@ class World:
     """How many processes work together."""
     synchronized: bool = True
     """Whether the last backward pass added the gradients up over the processes."""
+    computes_apart: bool = True
+    """Whether a process can compute its part of a batch without the others taking part."""
 
     def __init__(self, rank: int = 0, in_group: bool = False, holds_all: bool = True) -> None:
         self.rank, self.in_group, self.holds_all = rank, in_group, holds_all
@@ -55,7 +57,7 @@ class World:
         """This process's part of each batch of a loader; sets `learn.share` for each."""
         learn.share = None
         # All that AnyLoader adds is moving batches; `split` does that, quickly if they are there.
-        return iter(dl.loader if type(dl) is AnyLoader else dl)
+        return iter(inner_loader(dl))
 
     def any(self, flag: Any) -> bool:
         """Whether `flag` (a bool or a tensor of one) is true in any process: in all the same."""

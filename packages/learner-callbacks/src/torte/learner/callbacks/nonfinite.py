@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from torte.data._plan import plan_samples
-from torte.data.data_loaders import AnyLoader
+from torte.data._structure import leaves
 from torte.data.loader import DataLoader
 from torte.learner.callback import Callback
 from torte.learner.control import CancelFitException, CancelStepException
+from torte.learner.loaders import inner_loader
 from torte.learner.persistence import unwrapped
 from torte.learner.state import model_restored, rng_restored
 
@@ -209,7 +210,7 @@ def first_bad_layer(learn: Any, xb: tuple[Any, ...]) -> str | None:
     Returns:
         Words that name it (or the inputs); None if all outputs are finite.
     """
-    if not all(map(_is_finite, _tensors(xb))):
+    if not _is_finite(xb):
         return "the inputs are"
     found: list[str] = []
     before = learn.model, learn.xb, learn.output, learn.pred, learn.loss_grad
@@ -222,7 +223,7 @@ def first_bad_layer(learn: Any, xb: tuple[Any, ...]) -> str | None:
         with model_restored(model), rng_restored(), torch.no_grad():
             learn.model, learn.xb = model, xb
             learn.predict_batch()
-            if not found and not all(map(_is_finite, _tensors(learn.pred))):
+            if not found and not _is_finite(learn.pred):
                 found.append("the model's output is")
     finally:
         learn.model, learn.xb, learn.output, learn.pred, learn.loss_grad = before
@@ -233,41 +234,31 @@ def first_bad_layer(learn: Any, xb: tuple[Any, ...]) -> str | None:
 
 def _watcher(name: str, found: list[str]) -> Any:
     def watch(module: nn.Module, inputs: Any, output: Any) -> None:
-        if not found and not all(map(_is_finite, _tensors(output))):
+        if not found and not _is_finite(output):
             found.append(f"the output of {name!r} ({type(module).__name__}) is")
 
     return watch
 
 
-def _is_finite(tensor: Tensor) -> bool:
-    return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
-
-
-def _tensors(value: Any) -> list[Tensor]:
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, dict):
-        value = list(value.values())
-    return [t for item in value for t in _tensors(item)] if isinstance(value, list | tuple) else []
+def _is_finite(value: Any) -> bool:
+    """Whether all numbers of a tensor, or of a structure of them, are finite."""
+    tensors = (leaf for leaf in leaves(value) if isinstance(leaf, Tensor))
+    return all(bool(torch.isfinite(t).all()) for t in tensors if t.is_floating_point())
 
 
 def _local(grad: Tensor) -> Tensor:
     return grad.to_local() if hasattr(grad, "to_local") else grad  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _inner(dl: Any) -> Any:
-    return dl.loader if type(dl) is AnyLoader else dl
-
-
 def _position(dl: Any) -> int | None:
     """Which batch of its pass a loader of torte's has just given."""
-    loader = _inner(dl)
+    loader = inner_loader(dl)
     return loader.state_dict()["position"] - 1 if isinstance(loader, DataLoader) else None
 
 
 def _items(learn: Any, place: int | None) -> list[int] | None:
     """The indices of the items of a batch, by the plan of its pass."""
-    loader = _inner(learn.dl)
+    loader = inner_loader(learn.dl)
     if place is None or not isinstance(loader, DataLoader) or not loader.planned:
         return None
     size = loader.bs or 1

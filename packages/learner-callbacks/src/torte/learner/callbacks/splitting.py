@@ -33,8 +33,10 @@ class SplitOnOutOfMemory(Callback):
 
     Limits: batch normalisation takes its statistics over each part; dropout draws other numbers;
     losses that are no mean over samples (class weights, ignored targets) are weighted by samples
-    all the same. The optimizer's own memory is not looked after, nor are several processes, which
-    would have to split together: there the error is raised.
+    all the same. The optimizer's own memory is not looked after. Several processes split each as it
+    has to, and add their gradients up after the backward pass rather than during it; where they
+    must take part in each other's passes (sharded models, batch normalisation over the whole batch)
+    or accumulate gradients over batches, the error is raised.
 
     A callback that sets up something for a forward pass in `before_batch` may write
     `enter_part(rows)`, called before each part with its samples as a slice.
@@ -69,8 +71,26 @@ class SplitOnOutOfMemory(Callback):
 
     def _compute(self, fire: Callable[[str], None]) -> bool:
         learn: Any = self.learn
-        if learn.world.size > 1:
+        world = learn.world
+        if world.size == 1:
+            return self._in_as_many_parts_as_needed(fire)
+        if not world.computes_apart or self._weighs():
             return type(learn)._compute(learn, fire)
+        world.synchronize_gradients(False)
+        try:
+            steps = self._in_as_many_parts_as_needed(fire)
+        finally:
+            world.synchronize_gradients(True)
+        if steps:
+            world.finish_gradients(learn)
+        return steps
+
+    def _weighs(self) -> bool:
+        """Whether a callback weights each part's loss by its samples already."""
+        return any(getattr(callback, "weighs_samples", False) for callback in self.learn.cbs)
+
+    def _in_as_many_parts_as_needed(self, fire: Callable[[str], None]) -> bool:
+        learn: Any = self.learn
         size = batch_size_of(learn.yb if len(learn.yb) else learn.xb)
         while True:
             found = self._attempt(fire, size)
@@ -136,7 +156,7 @@ class SplitOnOutOfMemory(Callback):
     def _in_parts(self, fire: Callable[[str], None], size: int) -> bool:
         learn: Any = self.learn
         xb, yb = learn.xb, learn.yb
-        weighs = any(getattr(callback, "weighs_samples", False) for callback in learn.cbs)
+        weighs = self._weighs()
         sums_up = getattr(learn.loss_func, "reduction", "mean") == "sum"
         preds, losses, steps = [], [], False
         for rows in _slices(size, self.parts):

@@ -23,7 +23,13 @@ from torch import Tensor, nn
 
 from torte.learner.checkpoints.positions import loader_states, restore_loaders
 from torte.learner.checkpoints.randomness import random_state
-from torte.learner.persistence import model_state, restore_content, unwrapped, whole_state
+from torte.learner.persistence import (
+    bare_name,
+    model_state,
+    restore_content,
+    unwrapped,
+    whole_state,
+)
 from torte.learner.state import MODULE_TABLES
 from torte.optim.shards import sharded_like
 
@@ -57,7 +63,7 @@ def _weights(learn: Any) -> dict[str, Any]:
     model = unwrapped(learn.model)
     return {
         "model": model_state(model),
-        "trained": [n.replace("_orig_mod.", "") for n, p in _parameters(model) if p.requires_grad],
+        "trained": [bare_name(n) for n, p in _parameters(model) if p.requires_grad],
         "buffers": {f"{name}.{key}": value for name, _, key, value in _carried(model)},
         "opt": learn.opt.state_dict(),
         "frozen_idx": getattr(learn.opt, "frozen_idx", None),
@@ -138,7 +144,7 @@ def restore_weights(learn: Any, content: Mapping[str, Any], source: str) -> None
     model = unwrapped(learn.model)
     trained = set(content["trained"])
     for name, parameter in _parameters(model):
-        parameter.requires_grad_(name.replace("_orig_mod.", "") in trained)
+        parameter.requires_grad_(bare_name(name) in trained)
     if content["frozen_idx"] is not None:
         learn.opt.frozen_idx = content["frozen_idx"]
     _restore_carried(model, content["buffers"])

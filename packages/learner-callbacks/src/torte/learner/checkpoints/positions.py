@@ -12,19 +12,16 @@ from typing import Any
 
 import torch
 
-from torte.data.data_loaders import AnyLoader
 from torte.data.loader import DataLoader
 from torte.learner.checkpoints.randomness import random_state, restore_random, restore_random_of
 from torte.learner.checkpoints.store import CheckpointError
+from torte.learner.loaders import inner_loader, loaders_of
 
 __all__ = ["continued_pass", "loader_states", "pass_start", "restore_loaders"]
 
 
 def _loaders(learn: Any) -> list[Any]:
-    loaders = getattr(learn.dls, "loaders", None)
-    if loaders is None:
-        loaders = [getattr(learn.dls, name, None) for name in ("train", "valid")]
-    return [dl.loader if type(dl) is AnyLoader else dl for dl in loaders if dl is not None]
+    return [inner_loader(dl) for dl in loaders_of(learn.dls)]
 
 
 def _has_state(loader: Any) -> bool:
@@ -49,7 +46,7 @@ def _generator_states(loader: Any) -> list[torch.Tensor]:
 
 def pass_start(learn: Any) -> dict[str, Any] | None:
     """What is to be known of the start of a pass over `learn.dl` to begin it again."""
-    loader = learn.dl.loader if type(learn.dl) is AnyLoader else learn.dl
+    loader = inner_loader(learn.dl)
     if _has_state(loader):
         return None
     return {"random": random_state(), "generators": _generator_states(loader)}
@@ -133,7 +130,7 @@ def continued_pass(
     Returns:
         The number of the next batch, and the rest of the batches.
     """
-    loader = dl.loader if type(dl) is AnyLoader else dl
+    loader = inner_loader(dl)
     if not _has_state(loader):
         batches = _begun_again(learn, dl, loader, done)
     else:

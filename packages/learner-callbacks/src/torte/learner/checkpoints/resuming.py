@@ -93,12 +93,12 @@ def find_resumption(learn: Any, resume: "bool | str | Path", fit: int) -> Resump
         ValueError: If no callback says where they are.
     """
     world = learn.world
+    store = _store(learn) if resume is True else None  # raises in all processes
     found: list[Checkpoint | None] = [None]
 
     def look() -> None:
-        found[0] = _chosen(learn, resume, fit)
+        found[0] = _named(resume) if store is None else store.newest(learn.run_id, fit)
 
-    folder = None if resume is not True else _store(learn)  # noqa: F841 - raises in all processes
     world.first_does(look)
     checkpoint = world.gathered(found[0])[0]
     if checkpoint is None:
@@ -108,10 +108,8 @@ def find_resumption(learn: Any, resume: "bool | str | Path", fit: int) -> Resump
     return Resumption(checkpoint, content)
 
 
-def _chosen(learn: Any, resume: "bool | str | Path", fit: int) -> Checkpoint | None:
-    if resume is True:
-        return _store(learn).newest(learn.run_id, fit)
-    path = Path(resume)  # type: ignore[arg-type]
+def _named(resume: Any) -> Checkpoint:
+    path = Path(resume)
     try:
         checkpoint = Checkpoint.at(path)
         checkpoint.verify()

@@ -60,7 +60,7 @@ class DistributedContext:
         self._loaders = _scaled_loaders(learn) if bs == "each" else None
         strategy.enter(learn)
         self._batchnorm = synchronized_batchnorm(learn) if sync_bn else None
-        self._before = learn.enter_world(Processes(strategy))
+        self._before = learn.enter_world(Processes(strategy, sync_bn))
         self._logger = learn.logger
         if not learn.world.is_first:
             learn.logger = no_log

@@ -8,11 +8,11 @@ import torch.distributed as dist
 import torch.utils.data
 from torch import Tensor
 
-from torte.data.data_loaders import AnyLoader
 from torte.data.errors import LoaderError
 from torte.data.loader import DataLoader
 from torte.data.sharing import BatchShare, TorchLoaderShares, row_shares
 from torte.learner.distributed.strategies import Strategy
+from torte.learner.loaders import inner_loader
 from torte.learner.world import World
 
 __all__ = ["Processes"]
@@ -25,12 +25,14 @@ class Processes(World):
 
     Args:
         strategy: How they share the model.
+        shares_statistics: Whether its layers normalise over the whole batch.
     """
 
-    def __init__(self, strategy: Strategy) -> None:
+    def __init__(self, strategy: Strategy, shares_statistics: bool = False) -> None:
         super().__init__(dist.get_rank(), in_group=True, holds_all=strategy.holds_all)
         self.size = dist.get_world_size()
         self.strategy = strategy
+        self.computes_apart = strategy.holds_all and not shares_statistics
         self._alone = World(self.rank, in_group=True, holds_all=strategy.holds_all)
         self._torch_loaders: dict[int, TorchLoaderShares] = {}
         # Gloo serves main memory; where there is NCCL alone everything goes through the GPU.
@@ -50,7 +52,7 @@ class Processes(World):
         Raises:
             LoaderError: If it has another number of samples or another batch size than there.
         """
-        dl = _inner(dl)
+        dl = inner_loader(dl)
         if not isinstance(dl, DataLoader):
             return
         mine = {"n": dl.n, "bs": dl.bs, **dl.state_dict()}
@@ -67,7 +69,7 @@ class Processes(World):
     def batches(self, learn: Any, dl: Any) -> Iterator[Any]:
         """This process's part of each batch of a loader; sets `learn.share` for each."""
         self.agree(dl)
-        for share in self._shares(_inner(dl)):
+        for share in self._shares(inner_loader(dl)):
             learn.share = share
             yield share.batch
 
@@ -160,7 +162,3 @@ class Processes(World):
     def finish_gradients(self, learn: Any) -> None:
         """Add up gradients of backward passes that were told not to."""
         self.strategy.finish(learn)
-
-
-def _inner(dl: Any) -> Any:
-    return dl.loader if type(dl) is AnyLoader else dl

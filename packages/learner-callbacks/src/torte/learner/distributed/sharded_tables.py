@@ -16,11 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from torte.learner.distributed.strategies import (
-    DataParallel,
-    ParallelModel,
-    send_from_first,
-)
+from torte.learner.distributed.strategies import DataParallel, ParallelModel
 from torte.optim.shards import whole
 
 __all__ = ["ShardedTables"]
@@ -79,12 +75,9 @@ class ShardedTables(DataParallel):
             same = {p: p for group in learn.opt.param_groups for p in group["params"]}
             learn.opt.replace_parameters(same | dict(pairs))
 
-    def enter(self, learn: Any) -> None:
-        """Begin: what is not cut starts from the first process's weights."""
-        self.model = learn.model
+    def _held_by_all(self, model: nn.Module) -> list[nn.Parameter]:
         cut = {table.module.weight for table in self._cut.values()}
-        others = [p for p in learn.model.parameters() if p not in cut]
-        send_from_first([*others, *learn.model.buffers()])
+        return [parameter for parameter in model.parameters() if parameter not in cut]
 
     def _wrapped(self, model: nn.Module) -> ParallelModel | None:
         names = {f"{name}.weight" for name in self._cut}
@@ -93,15 +86,6 @@ class ShardedTables(DataParallel):
             return None
         ParallelModel._set_params_and_buffers_to_ignore_for_model(model, names)
         return super()._wrapped(model)
-
-    @torch.no_grad()
-    def finish(self, learn: Any) -> None:
-        """Average the gradients that the processes have kept to themselves: not those of tables."""
-        cut = {table.module.weight for table in self._cut.values()}
-        for parameter in learn.model.parameters():
-            if parameter.grad is not None and parameter not in cut:
-                dist.all_reduce(parameter.grad)
-                parameter.grad.div_(dist.get_world_size())
 
     def leave(self, learn: Any) -> None:
         """Put the tables together; all processes take part."""

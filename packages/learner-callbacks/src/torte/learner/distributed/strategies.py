@@ -1,7 +1,7 @@
 """How processes share a model: each holds all of it (DDP), or a part of every tensor (FSDP2)."""
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -16,7 +16,6 @@ __all__ = [
     "FullyShardedDataParallel",
     "Strategy",
     "repeated_blocks",
-    "send_from_first",
 ]
 
 
@@ -36,7 +35,11 @@ class Strategy:
     def enter(self, learn: Any) -> None:
         """Begin: all processes start from the first one's weights."""
         self.model = learn.model
-        send_from_first([*learn.model.parameters(), *learn.model.buffers()])
+        _send_from_first([*self._held_by_all(learn.model), *learn.model.buffers()])
+
+    def _held_by_all(self, model: nn.Module) -> list[nn.Parameter]:
+        """The parameters that every process has the whole of."""
+        return list(model.parameters())
 
     def leave(self, learn: Any) -> None:
         """End: the Learner has its own model back, with the weights as they are now."""
@@ -56,10 +59,26 @@ class Strategy:
 
 
 @torch.no_grad()
-def send_from_first(tensors: Iterable[Tensor]) -> None:
+def _send_from_first(tensors: Iterable[Tensor]) -> None:
     """Overwrite tensors by those of the first process."""
     for tensor in {id(t): t for t in tensors}.values():
         dist.broadcast(tensor.detach(), src=0)
+
+
+def _buckets(tensors: Iterable[Tensor], size: int = 2**24) -> Iterator[list[Tensor]]:
+    """Tensors of one device and dtype after another, about `size` bytes of them at a time."""
+    kinds: dict[Any, list[Tensor]] = {}
+    for tensor in tensors:
+        kinds.setdefault((tensor.device, tensor.dtype), []).append(tensor)
+    for alike in kinds.values():
+        bucket, filled = [], 0
+        for tensor in alike:
+            if bucket and filled + tensor.nbytes > size:
+                yield bucket
+                bucket, filled = [], 0
+            bucket.append(tensor)
+            filled += tensor.nbytes
+        yield bucket
 
 
 class ParallelModel(DistributedDataParallel):
@@ -131,14 +150,25 @@ class DataParallel(Strategy):
         """Say whether the next backward pass is to add the gradients up."""
         if self._parallel is not None:
             self._parallel.require_backward_grad_sync = wanted
+            # Buffers would be sent around once more by the next forward pass.
+            self._parallel.require_forward_param_sync = wanted
 
     @torch.no_grad()
     def finish(self, learn: Any) -> None:
         """Average the gradients that the processes have kept to themselves."""
-        for parameter in learn.model.parameters():
-            if parameter.grad is not None:
-                dist.all_reduce(parameter.grad)
-                parameter.grad.div_(dist.get_world_size())
+        grads = [p.grad for p in self._held_by_all(learn.model) if p.grad is not None]
+        for bucket in _buckets(grads):
+            if len(bucket) == 1:
+                flat = bucket[0]
+                dist.all_reduce(flat)
+                flat.div_(dist.get_world_size())
+                continue
+            flat = torch.cat([grad.reshape(-1) for grad in bucket])
+            dist.all_reduce(flat)
+            flat.div_(dist.get_world_size())
+            pieces = flat.split([grad.numel() for grad in bucket])
+            shaped = [piece.view(grad.shape) for piece, grad in zip(pieces, bucket, strict=True)]
+            torch._foreach_copy_(bucket, shaped)
 
 
 class FullyShardedDataParallel(Strategy):
@@ -228,6 +258,7 @@ class FullyShardedDataParallel(Strategy):
         """Fill the model with the weights of its sharded twin; all processes take part."""
         model, twin = self.model, self._twin
         assert model is not None
+        _gather_no_more(twin)
         sharded = dict(twin.named_parameters(remove_duplicate=False))
         for name, parameter in model.named_parameters():
             parameter.data = whole(sharded[name].detach()).clone()
@@ -265,6 +296,15 @@ def _collect(output: Any, found: list[Tensor]) -> None:
     elif isinstance(output, list | tuple):
         for each in output:
             _collect(each, found)
+
+
+def _gather_no_more(twin: nn.Module) -> None:
+    """Free gathered weights: a pass that failed on the way leaves some in the model."""
+    from torch.distributed.fsdp import FSDPModule
+
+    for module in twin.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
 
 
 def _copy_attributes(source: nn.Module, target: nn.Module) -> None:

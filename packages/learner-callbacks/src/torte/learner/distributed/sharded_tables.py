@@ -79,13 +79,13 @@ class ShardedTables(DataParallel):
         cut = {table.module.weight for table in self._cut.values()}
         return [parameter for parameter in model.parameters() if parameter not in cut]
 
-    def _wrapped(self, model: nn.Module) -> ParallelModel | None:
+    def _wrapped(self, model: nn.Module, **defaults: Any) -> ParallelModel | None:
         names = {f"{name}.weight" for name in self._cut}
         trained = [p for n, p in model.named_parameters() if p.requires_grad and n not in names]
         if not trained:
             return None
         ParallelModel._set_params_and_buffers_to_ignore_for_model(model, names)
-        return super()._wrapped(model)
+        return super()._wrapped(model, **defaults)
 
     def leave(self, learn: Any) -> None:
         """Put the tables together; all processes take part."""

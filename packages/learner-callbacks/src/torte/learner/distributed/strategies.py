@@ -128,18 +128,20 @@ class DataParallel(Strategy):
         model = learn.model
         trained = [(id(p), p.requires_grad, p.device, p.dtype) for p in model.parameters()]
         if self._parallel is None or trained != self._trained or self._parallel.module is not model:
-            self._parallel, self._trained = self._wrapped(model), trained
+            in_parts = any(getattr(callback, "trains_in_parts", False) for callback in learn.cbs)
+            self._parallel = self._wrapped(model, find_unused_parameters=in_parts)
+            self._trained = trained
         if self._parallel is not None:
             self.model, learn.model = model, self._parallel
 
-    def _wrapped(self, model: nn.Module) -> ParallelModel | None:
+    def _wrapped(self, model: nn.Module, **defaults: Any) -> ParallelModel | None:
         first = next((p for p in model.parameters() if p.requires_grad), None)
         if first is None:
             return None
         devices = {p.device for p in model.parameters()}
         on_one_gpu = len(devices) == 1 and first.device.type == "cuda"
         ids = {"device_ids": [first.device.index]} if on_one_gpu else {}
-        return ParallelModel(model, **{**ids, **self.kwargs})
+        return ParallelModel(model, **{**defaults, **ids, **self.kwargs})
 
     def after_train(self, learn: Any) -> None:
         """Give the Learner its model back."""

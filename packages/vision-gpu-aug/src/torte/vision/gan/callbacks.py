@@ -50,7 +50,8 @@ class GANTrainer(Callback):
     """
 
     run_after = TrainEvalCallback
-    state_attributes: ClassVar[tuple[str, ...]] = ("gen_mode",)
+    trains_in_parts = True
+    """Which parameters have gradients changes from batch to batch: data-parallel training asks."""
 
     def __init__(
         self,
@@ -77,10 +78,19 @@ class GANTrainer(Callback):
         return unwrapped(self.learn.model)  # pyright: ignore[reportReturnType]: a GANLearner's
 
     def before_fit(self) -> None:
-        """Begin with the network that is to be first; a fit that goes on keeps its turn."""
+        """Begin with the network that is to be first; a fit that goes on keeps its turn.
+
+        Raises:
+            ValueError: If the processes that train together each hold a part of the model.
+        """
         learn = self.learn
         if not learn.fitting:
             return
+        if not learn.world.holds_all:
+            raise ValueError(
+                "the losses of a GAN call its networks, so every process must hold both of them: "
+                'learn.distributed("ddp")'
+            )
         if learn.start_epoch == 0:
             self.gen_mode = self.gen_first
             self.gen_loss.reset()
@@ -89,9 +99,38 @@ class GANTrainer(Callback):
         self._handle = None
         self._trained = [p for p in self.gan.parameters() if p.requires_grad]
 
+    def state(self) -> dict[str, Any]:
+        """Whose turn it is, what is trained in turns, the smoothed losses, the images so far."""
+        trained = set(self._trained)
+        return {
+            "gen_mode": self.gen_mode,
+            "trained": [name for name, p in self.gan.named_parameters() if p in trained],
+            "losses": [loss.state() for loss in (self.gen_loss, self.crit_loss)],
+            "sample": self._sample,
+            "images": [image.as_subclass(Tensor) for image in self.imgs],
+            "titles": self.titles,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on with whose turn it was."""
+        self.gen_mode = state["gen_mode"]
+        trained = set(state["trained"])
+        self._trained = [p for name, p in self.gan.named_parameters() if name in trained]
+        for loss, saved in zip((self.gen_loss, self.crit_loss), state["losses"], strict=True):
+            loss.merge([saved])
+        sample = state["sample"]
+        self._sample = None if sample is None else (sample[0], sample[1])
+        self.imgs, self.titles = list(state["images"]), list(state["titles"])
+        if self.learn.fitting and self.learn.training:
+            self._take_turn()
+
     def before_train(self) -> None:
         """Go on with whose turn it is; validation was the generator's."""
         self._take_turn()
+
+    def after_train(self) -> None:
+        """Between epochs nothing is frozen."""
+        self._unfreeze()
 
     def before_validate(self) -> None:
         """What is looked at comes from the generator."""
@@ -171,11 +210,14 @@ class GANTrainer(Callback):
 
     def clean_up(self) -> None:
         """Unfreeze what was trained, and be the generator, however a fit ended."""
-        for parameter in self._trained:
-            parameter.requires_grad_(True)
+        self._unfreeze()
         if self._trained:
             self.gan.switch(True)
         self._trained, self._sample = [], None
+
+    def _unfreeze(self) -> None:
+        for parameter in self._trained:
+            parameter.requires_grad_(True)
 
 
 class _Switcher(Callback):

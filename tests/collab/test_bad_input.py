@@ -226,7 +226,10 @@ def test_rows_to_predict_are_checked_too(learn) -> None:
     with pytest.raises(KeyError, match="no column 'item'"):
         learn.dls.test_dl(ratings()[["user"]])
     broken = ratings().head(3).assign(stars=[1.0, np.nan, 2.0])
-    with pytest.raises(ValueError, match=r"'stars' has no value in 1 of 3 rows"):
+    with pytest.raises(ValueError, match=r"'stars' has no value in 1 rows, the first .* row 1"):
         learn.dls.test_dl(broken, with_labels=True)
+    endless = broken.assign(stars=[1.0, 2.0, np.inf])
+    with pytest.raises(ValueError, match=r"'stars' holds inf in row 2"):
+        learn.dls.test_dl(endless, with_labels=True)
     preds, _ = learn.get_preds(dl=learn.dls.test_dl(broken.assign(user=[None, 1, "x"])))
     assert preds.isfinite().all()

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from torte.collab.models import EmbeddingDotBias
-from torte.tabular.frames import numbers
+from torte.learner.plots import axes_for
 
 __all__ = ["plot_biases", "plot_factors"]
 
@@ -33,7 +33,7 @@ def plot_factors(
         KeyError: An item has no name that the model knows.
         ValueError: There are fewer than three items.
     """
-    names = _most_rated(learn, n) if items is None else list(items)
+    names = _most_rated(learn)[:n] if items is None else list(items)
     if len(names) < 3:
         raise ValueError(f"a plane is laid through three items or more, got {len(names)}")
     factors = _model(learn).weight(names, is_item=True).float().cpu()
@@ -41,7 +41,7 @@ def plot_factors(
     # The right singular vectors are the principal axes (Jolliffe, "Principal Component Analysis").
     axes = torch.linalg.svd(centred, full_matrices=False).Vh[:2]
     places = (centred @ axes.T).numpy()
-    ax = _axes(ax, (9, 9))
+    ax = axes_for(ax, figsize=(9, 9), layout="constrained")
     ax.scatter(*places.T, s=8)
     for name, place in zip(names, places, strict=True):
         ax.annotate(str(name), place, xytext=(3, 3), textcoords="offset points", fontsize=8)
@@ -67,11 +67,11 @@ def plot_biases(learn: Any, k: int = 10, ax: Any = None) -> Any:
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
-    names = _most_rated(learn, None)
+    names = _most_rated(learn)
     biases = _model(learn).bias(names, is_item=True).float().cpu().reshape(-1).numpy()
     order = np.argsort(biases, kind="stable")
     chosen = order if len(order) <= 2 * k else np.concatenate([order[:k], order[-k:]])
-    ax = _axes(ax, (7, 0.28 * len(chosen) + 1))
+    ax = axes_for(ax, figsize=(7, 0.28 * len(chosen) + 1), layout="constrained")
     colours = np.where(biases[chosen] < 0, "#c8553d", "#3d7ac8")
     ax.barh([str(names[place]) for place in chosen], biases[chosen], color=colours)
     ax.set(xlabel="bias: how much higher than usual it is rated")
@@ -88,21 +88,9 @@ def _model(learn: Any) -> EmbeddingDotBias:
     return model
 
 
-def _most_rated(learn: Any, n: int | None) -> list[Any]:
-    """Names of the items of the training rows, those with the most rows first."""
-    table = learn.dls.train.dataset
-    vocabulary = table.classes[table.item_name]
-    counts = np.bincount(
-        numbers(table.frame[table.item_name]).astype(np.int64), minlength=len(vocabulary)
-    )
-    counts[[0, -1]] = 0  # missing and unknown items
-    order = np.argsort(-counts, kind="stable")[:n]
-    return [vocabulary[int(code)] for code in order if counts[code]]
-
-
-def _axes(ax: Any, figsize: tuple[float, float]) -> Any:
-    if ax is not None:
-        return ax
-    from matplotlib import pyplot as plt
-
-    return plt.subplots(figsize=figsize, layout="constrained")[1]
+def _most_rated(learn: Any) -> list[Any]:
+    """Names of all items, those with the most training rows first."""
+    dl = learn.dls.train
+    names = dl.dataset.classes[dl.dataset.item_name].values
+    counts = torch.bincount(dl.tensors[0][:, 1], minlength=len(names) + 2)[1:-1]
+    return [names[place] for place in counts.argsort(descending=True, stable=True).tolist()]

@@ -93,20 +93,15 @@ class TabularCollab(Tabular):
         table.with_cont = table._gives_numbers()
         return table
 
-    def test_set(self, items: Any, with_labels: bool = False) -> Tabular:
-        """Return new rows, processed with what was learned from the training rows.
-
-        Args:
-            items: A frame, or a list of rows (pandas rows or dictionaries).
-            with_labels: Whether to take the ratings along.
+    def process(self) -> None:
+        """Run the procs, fitted before, on new rows, and take their ratings along.
 
         Raises:
-            ValueError: A rating that is to be taken along is missing or no finite number.
+            ValueError: A rating is missing or no finite number.
         """
-        table = super().test_set(items, with_labels)
-        if table.has_targets:
-            check_ratings(table.frame, self.y_names[0])
-        return table
+        if self.has_targets:
+            check_ratings(self.frame, self.y_names[0])
+        super().process()
 
     def codes_and_numbers(self) -> tuple[Tensor, Tensor]:
         """Return the inputs of all rows: int64 codes and float32 numbers."""

@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode, resolve_name
 
 from torte.learner.hooks import evaluating, map_tensors
 from torte.learner.model_summary import is_whole
+from torte.learner.plots import axes_for
 
 __all__ = ["GraphNode", "ModelGraph", "trace_model"]
 
@@ -89,13 +90,10 @@ class ModelGraph:
         Returns:
             The axes.
         """
-        import matplotlib.pyplot as plt
-
         places = self.positions()
         xs, ys = [p[0] for p in places.values()], [p[1] for p in places.values()]
-        if ax is None:
-            width = 2.6 * (max(xs, default=0) - min(xs, default=0) + 1.4)
-            _, ax = plt.subplots(figsize=figsize or (width, 0.85 * (max(ys, default=0) + 1)))
+        width = 2.6 * (max(xs, default=0) - min(xs, default=0) + 1.4)
+        ax = axes_for(ax, figsize=figsize or (width, 0.85 * (max(ys, default=0) + 1)))
         for start, end in self.edges:
             _draw_edge(ax, places[start], places[end])
         for node in self.nodes:

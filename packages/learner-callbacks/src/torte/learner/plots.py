@@ -3,22 +3,28 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["plot_losses", "plot_schedules", "plot_search"]
+__all__ = ["axes_for", "plot_losses", "plot_schedules", "plot_search"]
 
 
-def _axes(ax: Any) -> Any:
+def axes_for(ax: Any, **kwargs: Any) -> Any:
+    """Return the axes that were given, or new ones.
+
+    Args:
+        ax: matplotlib axes, or None.
+        **kwargs: For `matplotlib.pyplot.subplots`, if new ones are made.
+    """
     if ax is not None:
         return ax
-    import matplotlib.pyplot as plt
+    from matplotlib import pyplot as plt
 
-    return plt.subplots()[1]
+    return plt.subplots(**kwargs)[1]
 
 
 def plot_losses(
     recorder: Any, skip_start: int, with_valid: bool, log: bool, show_epochs: bool, ax: Any
 ) -> Any:
     """Draw the smoothed training losses and the validation losses (see `Recorder.plot_loss`)."""
-    ax = _axes(ax)
+    ax = axes_for(ax)
     losses = recorder.losses
     ax.plot(range(skip_start, len(losses)), losses[skip_start:], label="train")
     column = list(recorder.metric_names).index("valid_loss") - 1
@@ -67,7 +73,7 @@ def plot_schedules(
 
 def plot_search(search: Any, skip_end: int, ax: Any) -> Any:
     """Draw a learning-rate search (see `LRSearch.plot`)."""
-    ax = _axes(ax)
+    ax = axes_for(ax)
     end = len(search.lrs) - skip_end if len(search.lrs) > skip_end else None
     ax.plot(search.lrs[:end], search.losses[:end])
     ax.set_xscale("log")

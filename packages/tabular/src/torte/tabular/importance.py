@@ -13,6 +13,7 @@ from torch import Tensor
 
 from torte.data.seeding import mix
 from torte.learner import Learner
+from torte.learner.plots import axes_for
 from torte.tabular.loader import TabDataLoader
 
 __all__ = ["feature_importance", "plot_importance"]
@@ -82,11 +83,8 @@ def plot_importance(importance: Any, max_n: int = 20, ax: Any = None) -> Any:
     Returns:
         The axes.
     """
-    from matplotlib import pyplot as plt
-
     top = importance.head(max_n).iloc[::-1]
-    if ax is None:
-        _, ax = plt.subplots(figsize=(6, 0.3 * len(top) + 1), layout="constrained")
+    ax = axes_for(ax, figsize=(6, 0.3 * len(top) + 1), layout="constrained")
     ax.barh(top["feature"], top["importance"], xerr=top["std"], error_kw={"elinewidth": 1})
     ax.axvline(0, color="black", linewidth=0.8)
     ax.set_xlabel("worse by, when shuffled")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from torte.dispatch import L
 from torte.learner.hooks import HookCallback
+from torte.learner.plots import axes_for
 
 __all__ = ["ActivationStats"]
 
@@ -107,11 +108,8 @@ class ActivationStats(HookCallback):
         Returns:
             The axes.
         """
-        import matplotlib.pyplot as plt
-
         picture = self.hist(idx)
-        if ax is None:
-            _, ax = plt.subplots(figsize=figsize)
+        ax = axes_for(ax, figsize=figsize)
         ax.imshow(picture.numpy(), origin="lower", aspect="auto")
         ax.axis("off")
         return ax

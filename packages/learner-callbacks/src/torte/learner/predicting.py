@@ -135,7 +135,9 @@ class Predicting(Looking):
         if callable(reset):
             reset()
         self.training = False
-        self.model.eval()
+        # Telling a model of many small layers what it knows takes as long as running it.
+        if any(module.training for module in self.model.modules()):
+            self.model.eval()
 
     # -- by a pass -------------------------------------------------------------------------------
 

@@ -161,7 +161,7 @@ def attributes_restored(
     backs: list[Callable[[], Any]] = []
     for one in objects:
         table = vars(one)
-        kept = {name: value for name, value in table.items() if name not in skip}
+        kept = {name: table[name] for name in table.keys() - skip}
         saved.append((table, kept))
         backs.extend(remember(value) for value in kept.values() if isinstance(value, _MUTABLE))
     try:
@@ -170,7 +170,7 @@ def attributes_restored(
         for back in backs:
             back()
         for table, kept in saved:
-            for name in [name for name in table if name not in skip and name not in kept]:
+            for name in table.keys() - skip - kept.keys():
                 del table[name]
             table.update(kept)
 

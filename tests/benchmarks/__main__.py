@@ -36,6 +36,7 @@ class Run(NamedTuple):
 
 PARTS: dict[str, list[Run]] = {
     "dispatch": [Run("bench_dispatch", threads=1)],
+    "imports": [Run("bench_imports", threads=1)],
     "optim": [Run("bench_optim")],
     "loop": [Run("bench_loop", threads=1), Run("bench_loop", ("--resnet",), threads=1)],
     "items": [Run("bench_items", threads=1)],
@@ -59,6 +60,7 @@ PARTS: dict[str, list[Run]] = {
     ],
     "classify": [Run("bench_classify", threads=1)],
     "tables": [Run("bench_tables", threads=1)],
+    "gpu": [Run("bench_gpu")],
     "growth": [Run("bench_growth")],
 }
 

@@ -11,6 +11,7 @@ import contextlib
 import importlib.util
 import io
 import logging
+import os
 import sys
 import time
 import warnings
@@ -26,7 +27,7 @@ from torte.learner import Callback, Event, Learner, ParamScheduler, SchedCos
 
 BATCHES = 60
 ROUNDS = 200
-PEERS = ("accelerate", "lightning", "skorch", "fastai")
+PEERS = ("accelerate", "lightning", "skorch", "keras", "fastai")
 
 Pass = Callable[[], float]
 """Runs one pass over the batches and returns the seconds that it took."""
@@ -195,6 +196,40 @@ def skorch_loop() -> Pass:
     return run
 
 
+def keras_loop() -> Pass:
+    """Keras on PyTorch, its history kept and nothing printed; not compiled, like the others."""
+    os.environ["KERAS_BACKEND"] = "torch"
+    import keras
+
+    class Batches(keras.utils.PyDataset):
+        def __init__(self) -> None:
+            super().__init__()
+            self.batches = data()
+
+        def __len__(self) -> int:
+            return len(self.batches)
+
+        def __getitem__(self, place: int) -> Any:
+            return self.batches[place]
+
+    class Clock(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            self.start = time.perf_counter()
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            self.seconds = time.perf_counter() - self.start
+
+    model = keras.Sequential([keras.Input((10,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(1e-3), "mse", jit_compile=False)
+    clock, batches = Clock(), Batches()
+
+    def run() -> float:
+        model.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=[clock])
+        return clock.seconds
+
+    return run
+
+
 def fastai_loop() -> Pass:
     """fastai's Learner with its default callbacks but for progress."""
     import fastai.callback.progress  # noqa: F401 - it adds `no_bar`
@@ -232,6 +267,7 @@ def installed() -> dict[str, Pass]:
         "accelerate": accelerate_loop,
         "lightning": lightning_loop,
         "skorch": skorch_loop,
+        "keras": keras_loop,
         "fastai": fastai_loop,
     }
     return {name: make() for name, make in makers.items() if importlib.util.find_spec(name)}

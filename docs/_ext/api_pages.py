@@ -29,12 +29,24 @@ LAYERS = {
 }
 
 
-def public_modules(layer: str) -> list[str]:
-    """Return the names of the modules of a layer that define something, façades left out."""
-    package = importlib.import_module(f"torte.{layer}")
-    found = [m.name for m in pkgutil.walk_packages(package.__path__, f"torte.{layer}.")]
-    public = [name for name in found if not any(p.startswith("_") for p in name.split("."))]
-    return [name for name in sorted(public) if name.rsplit(".", 1)[1] != "all" and own_names(name)]
+def public_modules(package_name: str) -> list[str]:
+    """Return the names of the public modules below a package, those that define nothing left out.
+
+    A package is among them whether or not it defines something: it is what one imports from.
+    """
+    package = importlib.import_module(package_name)
+    found = sorted(pkgutil.walk_packages(package.__path__, f"{package_name}."), key=_by_name)
+    return [
+        module.name
+        for module in found
+        if not any(part.startswith("_") for part in module.name.split("."))
+        and module.name.rsplit(".", 1)[1] != "all"
+        and (module.ispkg or own_names(module.name))
+    ]
+
+
+def _by_name(module: pkgutil.ModuleInfo) -> str:
+    return module.name
 
 
 def own_names(name: str) -> list[str]:
@@ -64,28 +76,37 @@ def _page(title: str, *parts: str) -> str:
 
 
 def _module_page(name: str) -> str:
-    members = ", ".join(own_names(name))
+    members = own_names(name)
     layer = ".".join(name.split(".")[:2])
     above = f"In :doc:`{layer} </api/{layer}>`."
     # The sidebar lists layers, not their 200 modules: it would be drawn anew on every page.
-    directive = (f".. automodule:: {name}", f"   :members: {members}", "   :show-inheritance:")
-    return ":orphan:\n\n" + _page(name, above, "", *directive)
+    directive = [f".. automodule:: {name}"]
+    if members:
+        directive += [f"   :members: {', '.join(members)}", "   :show-inheritance:"]
+    below = _table(name) if hasattr(importlib.import_module(name), "__path__") else []
+    return ":orphan:\n\n" + _page(name, above, "", *directive, "", *below)
 
 
 def _layer_page(layer: str, distribution: str) -> str:
-    modules = public_modules(layer)
-    rows = [f"   * - :doc:`{name} </api/{name}>`\n     - {_summary(name)}" for name in modules]
     return _page(
         f"torte.{layer}",
+        f".. py:module:: torte.{layer}",
+        "",
         f"{_summary(f'torte.{layer}')} Distribution: ``{distribution}``.",
         "",
         f"Every name below can be imported from ``torte.{layer}`` as well as from its module.",
         "",
-        ".. list-table::",
-        "   :widths: 40 60",
-        "",
-        *rows,
+        *_table(f"torte.{layer}"),
     )
+
+
+def _table(package: str) -> list[str]:
+    """Return a table of the modules below a package, each with what it says of itself."""
+    rows = [
+        f"   * - :doc:`{name} </api/{name}>`\n     - {_summary(name)}"
+        for name in public_modules(package)
+    ]
+    return [".. list-table::", "   :widths: 40 60", "", *rows]
 
 
 def _summary(name: str) -> str:
@@ -97,7 +118,9 @@ def _summary(name: str) -> str:
 def write_pages(app: Sphinx) -> None:
     """Write all pages under `api/`, touching only files whose text changed."""
     folder = Path(app.srcdir) / "api"
-    pages = {f"{name}.rst": _module_page(name) for x in LAYERS for name in public_modules(x)}
+    pages = {
+        f"{name}.rst": _module_page(name) for x in LAYERS for name in public_modules(f"torte.{x}")
+    }
     pages |= {f"torte.{layer}.rst": _layer_page(layer, name) for layer, name in LAYERS.items()}
     rows = [f"   torte.{layer}" for layer in LAYERS]
     pages["index.rst"] = _page("API reference", ".. toctree::", "   :maxdepth: 2", "", *rows)

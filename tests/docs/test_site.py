@@ -2,8 +2,7 @@
 
 import functools
 import http.server
-import os
-import shutil
+import importlib.util
 import subprocess
 import sys
 import threading
@@ -15,19 +14,24 @@ from urllib.parse import unquote, urldefrag
 
 import pytest
 from filelock import FileLock
+from support.browsers import chromium, photograph
+from support.layers import PORTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "docs/_build/html"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-QUIET = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
-# A page from each section, those with pictures and tables among them.
+
+
+def written() -> list[Path]:
+    """The sources of the pages, those that the build makes left out."""
+    pages = sorted((ROOT / "docs").glob("**/*.md"))
+    return [page for page in pages if not {"_build", "jupyter_execute"} & {*page.parts}]
+
+
+# Every page that somebody wrote, and of the reference the index, a layer, a package, a module.
 PAGES = [
-    "index.html", "tutorials/vision.html", "tutorials/tabular.html", "layers/augment.html",
-    "guides/many_devices.html", "coming_from/fastai.html", "paper.html", "architecture.html",
-    "api/index.html", "api/torte.learner.html", "api/torte.learner.policies.html",
+    *(page.relative_to(ROOT / "docs").with_suffix(".html").as_posix() for page in written()),
+    "api/index.html", "api/torte.learner.html", "api/torte.vision.augment.html",
+    "api/torte.learner.policies.html", "genindex.html",
 ]  # fmt: skip
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
@@ -48,13 +52,16 @@ def site() -> Path:
     return SITE
 
 
-class _Links(HTMLParser):
-    """Collects what a page links to and the anchors that it has."""
+class _Page(HTMLParser):
+    """Collects what a page links to, its anchors, and the names in backticks that are no links."""
 
     def __init__(self) -> None:
         super().__init__()
         self.targets: list[str] = []
         self.anchors: set[str] = set()
+        self.unlinked: set[str] = set()
+        self._links = 0  # how many links are open
+        self._literal: str | None = None
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
@@ -62,11 +69,24 @@ class _Links(HTMLParser):
         target = given.get("href") if tag == "a" else given.get("src")
         if target:
             self.targets.append(target)
+        self._links += tag == "a"
+        if tag == "code" and not self._links and "literal" in (given.get("class") or ""):
+            self._literal = ""
+
+    def handle_endtag(self, tag: str) -> None:
+        self._links -= tag == "a"
+        if tag == "code" and self._literal is not None:
+            self.unlinked.add(self._literal.split("(")[0])
+            self._literal = None
+
+    def handle_data(self, data: str) -> None:
+        if self._literal is not None:
+            self._literal += data
 
 
 @functools.cache
-def links(page: Path) -> _Links:
-    parser = _Links()
+def links(page: Path) -> _Page:
+    parser = _Page()
     parser.feed(page.read_text(encoding="utf-8"))
     return parser
 
@@ -94,6 +114,33 @@ def test_names_in_backticks_are_links_to_the_reference(site: Path) -> None:
     assert "api/torte.vision.learner.html#torte.vision.learner.vision_learner" in text
 
 
+def test_no_public_name_in_backticks_is_left_without_a_link(site: Path) -> None:
+    """But for those on the page of their own module, which describes them."""
+    left = set()
+    for page in site.rglob("*.html"):
+        for name in links(page).unlinked:
+            module = home(name)
+            if module and page.stem != module and page.stem != module.rsplit(".", 1)[0]:
+                left.add(f"{page.relative_to(site)}: {name}")
+    assert not left
+
+
+def home(name: str) -> str | None:
+    """The module of a public name, or of the class whose member it is; None if it is none."""
+    for portion in PORTIONS.values():
+        layer = importlib.import_module(f"torte.{portion}")
+        first = name.split(".", maxsplit=1)[0]
+        if first in layer.__all__:
+            found = getattr(layer, first)
+            if "." not in name or hasattr(found, name.split(".")[1]):
+                return getattr(found, "__module__", None)
+    return name if importable(name) else None
+
+
+def importable(name: str) -> bool:
+    return name.startswith("torte.") and importlib.util.find_spec(name) is not None
+
+
 @pytest.fixture(scope="module")
 def address(site: Path) -> Iterator[str]:
     class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -110,22 +157,16 @@ def address(site: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        assert not os.environ.get("CI"), "CI opens the site in a browser, and there is none"
-        pytest.skip("no Chromium on this machine")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as running:
-        opened = running.chromium.launch(executable_path=program, args=QUIET)
+    with chromium() as opened:
         yield opened
-        opened.close()
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
 def test_pages_open_without_complaint_and_fit_the_window(
-    browser: Any, address: str, size: dict[str, int]
+    browser: Any, address: str, size: dict[str, int], scheme: str
 ) -> None:
-    context = browser.new_context(viewport=size)
+    context = browser.new_context(viewport=size, color_scheme=scheme)
     page = context.new_page()
     complaints: list[str] = []
     page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
@@ -137,6 +178,7 @@ def test_pages_open_without_complaint_and_fit_the_window(
         assert not blank, (name, blank)
         width = page.evaluate("document.documentElement.scrollWidth")
         assert width <= size["width"] + 1, f"{name} is {width} pixels wide"
+        photograph(page, f"{name.replace('/', '-')}-{size['width']}-{scheme}.png")
     context.close()
 
 

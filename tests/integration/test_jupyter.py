@@ -1,7 +1,6 @@
 """Life in a notebook, seen in a real browser: JupyterLab, a kernel, Chromium."""
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -12,12 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-QUIET = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
+from support.browsers import chromium, photograph
 
 DATA = """\
 from torte.vision.all import *
@@ -33,6 +27,32 @@ CLEANER = """\
 cleaner = ImageClassifierCleaner(learn, max_n=5)
 cleaner
 """
+WATCHED = """\
+import threading
+gate = threading.Event()
+class Wait(Callback):
+    def after_batch(self):
+        if self.training and self.iter == 5: gate.wait(0.5)
+learn.fit(1, 1e-3, cbs=Wait())
+learn.validate();
+"""
+TABLE = """\
+from torte.tabular.all import *
+df = pd.read_csv(untar_data(URLs.ADULT_TINY) / "adult.csv")[:400]
+kinds = {"cat_names": ["race"], "cont_names": ["age"], "y_names": "salary"}
+rows = TabularDataLoaders.from_df(df, procs=[Categorify, FillMissing, Normalize], **kinds)
+rows.show_batch(max_n=3)
+"""
+# What a cell says, how many pictures and tables come of it, and a text that is there.
+LOOKS = [
+    ("dls.show_batch(max_n=4)", 1, 0, ""),
+    ("learn.show_results(max_n=4)", 1, 0, ""),
+    ("learn.lr_find(num_it=20)", 1, 0, "SuggestedLRs"),
+    ("learn.recorder.plot_loss();", 1, 0, ""),
+    ("ClassificationInterpretation.from_learner(learn).plot_confusion_matrix();", 1, 0, ""),
+    ("learn.summary()", 0, 0, "Linear"),
+    (TABLE, 0, 1, "salary"),
+]
 RESULT = "print('deleted', cleaner.delete(), 'changed', cleaner.change())"
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -40,9 +60,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 @pytest.fixture
 def notebook(tmp_path: Path) -> Path:
-    """A notebook with four cells that did not run yet."""
+    """A notebook whose cells did not run yet."""
     nbformat = pytest.importorskip("nbformat")
-    cells = [nbformat.v4.new_code_cell(source) for source in (DATA, TRAINING, CLEANER, RESULT)]
+    sources = (DATA, TRAINING, CLEANER, RESULT, WATCHED, *(look[0] for look in LOOKS))
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     file = tmp_path / "work/notebook.ipynb"
     file.parent.mkdir()
@@ -109,12 +130,7 @@ def _wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None
 @pytest.fixture
 def page(server: str, notebook: Path) -> Iterator[Any]:
     """The notebook, open in a browser."""
-    browser_path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if browser_path is None:
-        pytest.skip("there is no Chromium")
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=browser_path, args=QUIET)
+    with chromium() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 1000})
         page.set_default_timeout(60_000)
         page.goto(f"{server}/doc/tree/{notebook.name}")
@@ -122,7 +138,6 @@ def page(server: str, notebook: Path) -> Iterator[Any]:
         page.get_by_text("| Idle").wait_for()  # what runs before there is a kernel is lost
         yield page
         photograph(page, "last.png")
-        browser.close()
 
 
 def run_cell(page: Any, number: int) -> Any:
@@ -138,13 +153,6 @@ def run_cell(page: Any, number: int) -> Any:
         arg=[number, before],
     )
     return cell.locator(".jp-OutputArea-child")
-
-
-def photograph(page: Any, name: str) -> None:
-    """Keeps a picture of the page where the environment asks for it."""
-    folder = os.environ.get("TORTE_SCREENSHOTS")
-    if folder:
-        page.screenshot(path=Path(folder) / name)
 
 
 def check_training(page: Any) -> None:
@@ -193,3 +201,39 @@ def test_training_shows_one_table_and_the_cleaner_tells_what_was_chosen(page: An
     text = printed.all_inner_texts()
     name = menus.nth(0).locator("option").first.inner_text()
     assert [line.strip() for line in text] == [f"deleted [1] changed [(4, '{name}')]"]
+
+
+def test_bars_come_and_go_and_what_is_looked_at_is_shown_once(page: Any) -> None:
+    run_cell(page, 0)
+    check_training(page)
+    watch_for_bars(page)
+    outputs = run_cell(page, 4)
+    outputs.locator("table.torte tbody tr").first.wait_for()
+    assert page.evaluate("window.bars") > 0
+    assert outputs.locator("progress").count() == 0
+    filled = [text for text in outputs.all_inner_texts() if text.strip()]
+    assert len(filled) == 1, filled
+
+    for number, (source, pictures, tables, text) in enumerate(LOOKS, start=5):
+        outputs = run_cell(page, number)
+        wanted = outputs.locator("img, table") if pictures + tables else outputs
+        wanted.first.wait_for()
+        images = outputs.locator("img")
+        assert images.count() == pictures, source
+        assert all(
+            images.nth(at).evaluate("image => image.naturalWidth > 100") for at in range(pictures)
+        ), source
+        assert outputs.locator("table").count() == tables, source
+        said = "\n".join(outputs.all_inner_texts()).strip()
+        assert text in said if text else not said, (source, said)
+        assert outputs.locator(".jp-RenderedText[data-mime-type*=stderr]").count() == 0, said
+        photograph(page, f"look-{number}.png")
+
+
+def watch_for_bars(page: Any) -> None:
+    """Count the progress bars that come to be, however short their life."""
+    page.evaluate(
+        "() => { window.bars = 0; new MutationObserver(() => {"
+        " window.bars += document.querySelectorAll('.jp-OutputArea progress').length })"
+        ".observe(document.body, {subtree: true, childList: true}) }"
+    )

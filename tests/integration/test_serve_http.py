@@ -3,8 +3,6 @@
 import http.client
 import importlib.util
 import json
-import os
-import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +10,10 @@ from typing import Any
 
 import pytest
 import torch
+from support.browsers import chromium, photograph
 from support.layers import ROOT
 from torte.data import URLs, get_image_files, untar_data
 from torte.learner import load_learner
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-         "--disable-background-networking", "--disable-component-update"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -101,14 +96,8 @@ def test_pictures_of_too_many_pixels_are_refused(port: int, tmp_path: Path) -> N
 def test_one_uploads_a_picture_and_sees_the_prediction(
     port: int, learner: Any, picture: Path, tmp_path: Path
 ) -> None:
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        assert not os.environ.get("CI"), "CI opens the page in a browser, and there is none"
-        pytest.skip("no Chromium on this machine")
-    playwright = pytest.importorskip("playwright.sync_api")
     (tmp_path / "broken.png").write_bytes(b"no picture")
-    with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=program, args=FLAGS)
+    with chromium() as browser:
         page = browser.new_page(viewport={"width": 420, "height": 640})
         complaints: list[str] = []
         page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -117,10 +106,8 @@ def test_one_uploads_a_picture_and_sees_the_prediction(
         page.wait_for_selector("#answer h2")
         assert page.inner_text("#answer h2") == learner.predict(picture)[0]
         assert page.locator("#answer tr").count() == 5
-        if shots := os.environ.get("TORTE_SCREENSHOTS"):
-            page.screenshot(path=f"{shots}/serve_http.png")
+        photograph(page, "serve_http.png")
         page.set_input_files("input", tmp_path / "broken.png")
         page.wait_for_selector("#answer.error")
         assert "no picture that can be read" in page.inner_text("#answer")
         assert not complaints
-        browser.close()

@@ -28,6 +28,7 @@ from torte.vision.all import (
     PILImage,
     Resize,
     URLs,
+    accuracy,
     get_image_files,
     load_learner,
     untar_data,
@@ -188,7 +189,7 @@ def trained(outputs: Path, quick: bool) -> Path:
     torch.manual_seed(20)
     path = untar_data(URLs.FASHION_SAMPLE)
     dls = ImageDataLoaders.from_folder(path, item_tfms=Resize(32), bs=64, seed=20, num_workers=0)
-    learn = vision_learner(dls, xresnet18, pretrained=False, path=outputs)
+    learn = vision_learner(dls, xresnet18, pretrained=False, metrics=accuracy, path=outputs)
     if not quick:
         learn.fit_one_cycle(1, 5e-3)
     return learn.export("garments.safetensors")

@@ -17,6 +17,7 @@ from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
+from sphinx.util.nodes import find_pending_xref_condition
 
 NAME = re.compile(r"(?P<name>[A-Za-z_]\w*(\.[A-Za-z_]\w*)*)(\(.*\))?", re.DOTALL)
 # How the pages call an instance of a class whose methods they write about.
@@ -67,7 +68,8 @@ class NameLinks(SphinxPostTransform):
         """Keep `type` in a signature from being taken for an attribute of that name."""
         for reference in list(self.document.findall(addnodes.pending_xref)):
             if reference.get("refdomain") == "py" and hasattr(builtins, reference["reftarget"]):
-                reference.replace_self(reference.children)
+                plain = find_pending_xref_condition(reference, "*") or reference
+                reference.replace_self(plain.children)
 
     @staticmethod
     def _inside(literal: nodes.Node, anchor: str) -> bool:

@@ -59,6 +59,12 @@ PARTS: dict[str, list[Run]] = {
         Run("bench_tabular_accuracy", threads=1),
     ],
     "classify": [Run("bench_classify", threads=1)],
+    "collab": [
+        Run("bench_collab", ("training",), threads=1),
+        Run("bench_collab", ("ranking", "folds"), threads=1),
+        Run("bench_recommend", ("lists", "growth"), threads=1),
+        Run("bench_recommend", ("million",)),
+    ],
     "tables": [Run("bench_tables", threads=1)],
     "gpu": [Run("bench_gpu")],
     "growth": [Run("bench_growth")],

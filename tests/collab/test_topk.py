@@ -32,11 +32,31 @@ def test_blocks_agree_with_a_full_sort(n_users, n_items, seed, block, data) -> N
     seen = SeenItems.from_pairs(pairs[:, 0], pairs[:, 1], n_users)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(topk, "USERS_AT_ONCE", block)
-        patch.setattr(topk, "ITEMS_AT_ONCE", block + 1)
+        patch.setattr(topk, "TILE", tile := data.draw(st.sampled_from([2, 4, 8])))
+        patch.setattr(topk, "ITEMS_AT_ONCE", tile * data.draw(st.integers(1, 4)))
+        patch.setattr(topk, "_GROUP", 2)
+        patch.setattr(topk, "_MERGED_TOGETHER", 3)
         scores, found = top_items(users, items, bias, k, seen=seen)
     expected_scores, expected = reference(users, items, bias, k, pairs.tolist())
     torch.testing.assert_close(scores.double(), expected_scores, rtol=1e-5, atol=1e-5)
     assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("n_items", [640, 1000, 16384, 20_000])
+@pytest.mark.parametrize("k", [1, 10, 100])
+def test_the_best_by_groups_are_those_of_a_topk(n_items, k) -> None:
+    scores = torch.randn(7, n_items, generator=torch.Generator().manual_seed(n_items + k))
+    scores[0] = 1.0  # all alike
+    scores[1, 150:] = -torch.inf
+    scores[2, ::2] = scores[2].max() + 1  # many best
+    users = torch.tensor([3, 0, 1, 2, 4, 5, 6])
+    blocks = topk.top_scored(
+        lambda block, part: scores[block, part], n_items, k, users, users_at_once=4
+    )
+    for block, values, items in blocks:
+        assert torch.equal(values, scores[block].topk(k).values)
+        assert torch.equal(scores[block].gather(1, items), values)
+        assert all(len(set(row)) == k for row in items.tolist())
 
 
 def test_users_may_be_asked_for_in_any_order_and_twice() -> None:

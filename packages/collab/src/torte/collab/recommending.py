@@ -140,8 +140,11 @@ class Recommending:
         table = self._table()
         user_words = table.classes[table.user_name]
         item_words = table.classes[table.item_name]
-        names = list(user_words.values if users is None else as_names(users))
-        codes = torch.tensor([user_words.code(name) for name in names], dtype=torch.int64)
+        if users is None:
+            names, codes = user_words.values, torch.arange(1, user_words.unknown)
+        else:
+            names = as_names(users)
+            codes = torch.tensor([user_words.code(name) for name in names], dtype=torch.int64)
         seen = self.seen_items() if exclude_seen else None
         scores, items = gathered(self._best(codes, k, seen), len(codes), k)
         ratings = self._ratings(scores, codes)

@@ -1,7 +1,8 @@
 """The best items for many users: blocked matrix products with a running top-k.
 
 A score for every pair would not fit in memory for a million users and a hundred thousand items; a
-block of users against a block of items does, and of each only the k best go on.
+block of users against a block of items does, and of each only the k best go on. They are among the
+k groups of items with the greatest maxima, and a maximum costs a small part of what a top-k does.
 """
 
 import functools
@@ -15,7 +16,13 @@ from torch import Tensor
 
 __all__ = ["SeenItems", "top_blocks", "top_items", "top_scored"]
 
-USERS_AT_ONCE, ITEMS_AT_ONCE = 1024, 16384
+USERS_AT_ONCE, ITEMS_AT_ONCE, TILE = 256, 16384, 1024
+"""Of a block of users and items, a tile of items is scored at a time: it stays in a processor's
+second cache until its groups are compared. An accelerator takes whole blocks, of more users."""
+
+_MORE_USERS, _GROUP, _MERGED_TOGETHER = 16, 16, 8
+
+Fill = Callable[[Tensor, slice, Tensor], object]
 
 
 @dataclass(frozen=True)
@@ -47,35 +54,121 @@ class SeenItems:
         return places, self.items[begun + torch.arange(len(places))]
 
 
-def _blocks(size: int, at_once: int) -> Iterator[slice]:
-    for start in range(0, size, at_once):
-        yield slice(start, min(start + at_once, size))
+def _blocks(size: int, at_once: int, start: int = 0) -> Iterator[slice]:
+    for begin in range(start, size, at_once):
+        yield slice(begin, min(begin + at_once, size))
 
 
-def _best_of_block(
-    score: Callable[[slice], Tensor], n_items: int, k: int, hidden: Tensor, items_at_once: int
-) -> tuple[Tensor, Tensor]:
-    """Return scores and numbers of the k best items for each of a block of users."""
-    best_scores = best_items = None
-    places, items = hidden
-    for part in _blocks(n_items, items_at_once):
-        scores = score(part)
-        inside = (items >= part.start) & (items < part.stop)
-        scores[places[inside], items[inside] - part.start] = -torch.inf
-        top, found = scores.topk(min(k, scores.shape[1]), dim=1)
-        found = found + part.start
-        if best_scores is None or best_items is None:
-            best_scores, best_items = top, found
-            continue
-        merged = torch.cat([best_scores, top], dim=1)
-        best_scores, order = merged.topk(min(k, merged.shape[1]), dim=1)
-        best_items = torch.cat([best_items, found], dim=1).gather(1, order)
-    assert best_scores is not None
-    assert best_items is not None
-    return best_scores, best_items
+class _Hidden:
+    """What the users of a block have seen, tile by tile."""
+
+    def __init__(self, places: Tensor, items: Tensor, n_items: int, tile: int, device: Any) -> None:
+        order = items.argsort()
+        items = items[order]
+        self.cuts = torch.searchsorted(items, torch.arange(0, n_items + tile, tile)).tolist()
+        self.places, self.items = places[order].to(device), (items % tile).to(device)
+        self.tile = tile
+
+    def hide(self, scores: Tensor, start: int) -> None:
+        """Take the seen items out of the tile that starts at an item."""
+        first, last = self.cuts[start // self.tile : start // self.tile + 2]
+        if first < last:
+            scores[self.places[first:last], self.items[first:last]] = -torch.inf
+
+
+def _fill_block(
+    fill: Callable[[slice, Tensor], object],
+    part: slice,
+    scores: Tensor,
+    hidden: _Hidden | None,
+    tile: int,
+) -> Tensor:
+    """Write the scores of a block of items and return the maxima of their groups.
+
+    A group is every (tile / _GROUP)th item of a tile. Places behind the last item get -inf.
+    """
+    maxima: list[Tensor] = []
+    for piece in _blocks(part.stop, tile, part.start):
+        begin = piece.start - part.start
+        whole = scores[:, begin : begin + tile]
+        fill(piece, whole[:, : piece.stop - piece.start])
+        whole[:, piece.stop - piece.start :] = -torch.inf
+        if hidden is not None:
+            hidden.hide(whole, piece.start)
+        maxima.append(whole.unflatten(1, (_GROUP, -1)).amax(dim=1))
+    return torch.cat(maxima, dim=1)
+
+
+def _largest(scores: Tensor, maxima: Tensor, k: int, tile: int) -> tuple[Tensor, Tensor]:
+    """Return values and places of the k largest of each row, in no order.
+
+    They are in the k groups with the greatest maxima.
+    """
+    if maxima.shape[1] < 4 * k:
+        filled = scores[:, : maxima.shape[1] * _GROUP]
+        return filled.topk(min(k, filled.shape[1]), dim=1, sorted=False)
+    width = tile // _GROUP
+    _, groups = maxima.topk(k, dim=1, sorted=False)
+    members = torch.arange(0, tile, width, device=scores.device)[:, None]
+    places = ((groups // width * tile + groups % width)[:, None] + members).flatten(1)
+    best, order = scores.gather(1, places).topk(k, dim=1, sorted=False)
+    return best, places.gather(1, order)
+
+
+def _merged(tops: list[tuple[Tensor, Tensor]], k: int) -> tuple[Tensor, Tensor]:
+    """Return the k best of several blocks of items, best first."""
+    scores, items = (torch.cat(parts, dim=1) for parts in zip(*tops, strict=True))
+    best, order = scores.topk(min(k, scores.shape[1]), dim=1)
+    return best, items.gather(1, order)
 
 
 @torch.no_grad()
+def _lists(
+    fill: Fill,
+    n_items: int,
+    k: int,
+    users: Tensor,
+    seen: SeenItems | None,
+    like: Tensor,
+    sizes: tuple[int, int, int],
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield the best items of blocks of users.
+
+    Args:
+        fill: Called with users, a range of items and where their scores are to be written.
+        n_items: How many items there are.
+        k: How many items for each user.
+        users: Codes of users.
+        seen: What to leave out.
+        like: A tensor of the type and on the device of the scores.
+        sizes: How many users, items and items of a tile at once, the second a multiple of the last.
+
+    Raises:
+        ValueError: k is not between 1 and the number of items.
+    """
+    if not 1 <= k <= n_items:
+        raise ValueError(f"k is {k}, but there are {n_items} items")
+    users_at_once, items_at_once, tile = sizes
+    columns = min(items_at_once, -(-n_items // tile) * tile)
+    # One place for all scores: new memory for each block would cost as much as its product.
+    buffer = like.new_empty(min(users_at_once, len(users)), columns)
+    for some in _blocks(len(users), users_at_once):
+        block = users[some].cpu()
+        hidden = None
+        if seen is not None:
+            hidden = _Hidden(*seen.pairs(block), n_items, tile, like.device)
+        scores, own = buffer[: len(block)], functools.partial(fill, block.to(like.device))
+        tops: list[tuple[Tensor, Tensor]] = []
+        for part in _blocks(n_items, items_at_once):
+            best, found = _largest(scores, _fill_block(own, part, scores, hidden, tile), k, tile)
+            tops.append((best, found + part.start))
+            if len(tops) == _MERGED_TOGETHER:
+                tops = [_merged(tops, k)]
+        best, found = (each.cpu() for each in _merged(tops, k))
+        found[best == -torch.inf] = -1
+        yield block, best.float(), found
+
+
 def top_scored(
     score: Callable[[Tensor, slice], Tensor],
     n_items: int,
@@ -84,20 +177,20 @@ def top_scored(
     seen: SeenItems | None = None,
     device: Any = None,
     users_at_once: int = USERS_AT_ONCE,
-    items_at_once: int = ITEMS_AT_ONCE,
+    items_at_once: int = TILE,
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Yield the best items of one block of users after the other, by any function of scores.
 
     Args:
-        score: Called with codes of users and a range of items; returns scores of (users, items),
-            which are then changed. -inf keeps an item out.
+        score: Called with codes of users and a range of items; returns scores of (users, items).
+            -inf keeps an item out.
         n_items: How many items there are.
         k: How many items for each user.
         users: Codes of the users asked for.
         seen: What each user has seen, to be left out.
         device: Where the scores are; the users are handed over there.
         users_at_once: Size of a block of users.
-        items_at_once: Size of a block of items.
+        items_at_once: Size of a block of items, rounded up to a multiple of 16.
 
     Yields:
         Codes of the users (n,), scores and items (n, k), on the CPU. A user for whom fewer than k
@@ -106,17 +199,13 @@ def top_scored(
     Raises:
         ValueError: k is not between 1 and the number of items.
     """
-    if not 1 <= k <= n_items:
-        raise ValueError(f"k is {k}, but there are {n_items} items")
-    nothing = torch.empty(2, 0, dtype=torch.int64)
-    for part in _blocks(len(users), users_at_once):
-        block = users[part].cpu()
-        hidden = nothing if seen is None else torch.stack(seen.pairs(block))
-        own = functools.partial(score, block.to(device))
-        best, found = _best_of_block(own, n_items, k, hidden.to(device), items_at_once)
-        scores, items = best.float().cpu(), found.cpu()
-        items[scores == -torch.inf] = -1
-        yield block, scores, items
+
+    def fill(block: Tensor, part: slice, out: Tensor) -> None:
+        out.copy_(score(block, part))
+
+    tile = -(-items_at_once // _GROUP) * _GROUP
+    sizes = users_at_once, tile, tile
+    return _lists(fill, n_items, k, users, seen, torch.empty(0, device=device), sizes)
 
 
 def top_blocks(
@@ -135,13 +224,19 @@ def top_blocks(
     Raises:
         ValueError: k is not between 1 and the number of items.
     """
-
-    def score(block: Tensor, part: slice) -> Tensor:
-        return torch.addmm(item_bias[part], user_factors[block], item_factors[part].T)
-
     users = torch.arange(len(user_factors)) if users is None else users
-    sizes = {"users_at_once": USERS_AT_ONCE, "items_at_once": ITEMS_AT_ONCE}
-    return top_scored(score, len(item_factors), k, users, seen, item_factors.device, **sizes)
+    # The bias as one more factor, of users who all have a 1 there, spares a pass over the scores.
+    items = torch.cat([item_factors.detach(), item_bias.detach()[:, None]], dim=1)
+    factors = user_factors.detach()
+
+    def fill(block: Tensor, part: slice, out: Tensor) -> None:
+        some = torch.nn.functional.pad(factors[block], (0, 1), value=1.0)
+        torch.mm(some, items[part].T, out=out)
+
+    sizes = USERS_AT_ONCE, ITEMS_AT_ONCE, TILE
+    if items.device.type != "cpu":
+        sizes = USERS_AT_ONCE * _MORE_USERS, ITEMS_AT_ONCE, ITEMS_AT_ONCE
+    return _lists(fill, len(items), k, users, seen, items, sizes)
 
 
 def top_items(

@@ -14,6 +14,7 @@ from types import ModuleType
 
 from docstrings import with_literals
 from sphinx.application import Sphinx
+from sphinx.pycode import ModuleAnalyzer
 from sphinx.util import logging
 
 LOGGER = logging.getLogger(__name__)
@@ -81,10 +82,23 @@ def _module_page(name: str) -> str:
     above = f"In :doc:`{layer} </api/{layer}>`."
     # The sidebar lists layers, not their 200 modules: it would be drawn anew on every page.
     directive = [f".. automodule:: {name}"]
-    if members:
-        directive += [f"   :members: {', '.join(members)}", "   :show-inheritance:"]
+    if any(not _value(name, member) for member in members):
+        plain = [member for member in members if not _value(name, member)]
+        directive += [f"   :members: {', '.join(plain)}", "   :show-inheritance:"]
     below = _table(name) if hasattr(importlib.import_module(name), "__path__") else []
-    return ":orphan:\n\n" + _page(name, above, "", *directive, "", *below)
+    values = [line for member in members for line in _value(name, member)]
+    return ":orphan:\n\n" + _page(name, above, "", *directive, "", *values, *below)
+
+
+def _value(name: str, member: str) -> list[str]:
+    """Return what describes a member that autodoc passes over: a value without words of its own."""
+    found = getattr(importlib.import_module(name), member)
+    told = ("", member) in ModuleAnalyzer.for_module(name).find_attr_docs()
+    if told or inspect.isclass(found) or inspect.isroutine(found):
+        return []
+    if hasattr(found, "__wrapped__"):  # made of a function by a decorator
+        return [f".. autofunction:: {name}.{member}", ""]
+    return [f".. py:data:: {name}.{member}", ""]
 
 
 def _layer_page(layer: str, distribution: str) -> str:

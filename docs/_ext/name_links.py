@@ -89,7 +89,8 @@ class NameLinks(SphinxPostTransform):
 
     def _targets(self) -> dict[str, set[Target]]:
         """Return where each full name and each of its endings is documented."""
-        cached = getattr(self.env, "torte_name_targets", None)
+        # Kept with the application, not with the environment, which outlives the build on disk.
+        cached = getattr(self.app, "torte_name_targets", None)
         if cached is not None:
             return cached
         targets: dict[str, set[Target]] = defaultdict(set)
@@ -100,7 +101,7 @@ class NameLinks(SphinxPostTransform):
                 targets[".".join(parts[start:])].add(target)
             if parts[0] == "torte":  # the façade: torte.learner.Learner for torte.learner.x.Learner
                 targets[".".join([*parts[:2], parts[-1]])].add(target)
-        self.env.torte_name_targets = targets
+        self.app.torte_name_targets = targets
         return targets
 
     def _find(self, text: str, targets: dict[str, set[Target]]) -> Target | None:
@@ -112,12 +113,15 @@ class NameLinks(SphinxPostTransform):
         if dot and head in INSTANCES:
             name = f"{INSTANCES[head]}.{rest}"
         found = targets.get(name) or (targets.get(rest) if head in INSTANCES else None)
-        return self._chosen(found) if found else self._inherited(name, targets)
+        return self._chosen(name, found) if found else self._inherited(name, targets)
 
-    def _chosen(self, found: set[Target]) -> Target | None:
+    def _chosen(self, name: str, found: set[Target]) -> Target | None:
         """Return the one that is meant: what stands by itself goes before methods of that name."""
         if len(found) > 1:
             found = {target for target in found if target.kind in STANDING_ALONE}
+        if len(found) > 1:  # `torte.optim.lazy` is the module, `lazy` the function in it
+            module = name.startswith("torte.")
+            found = {target for target in found if (target.kind == "module") == module}
         if len(found) > 1:  # each layer means its own
             layer = ".".join(self.env.docname.split(".")[:2])
             found = {target for target in found if f"{target.document}.".startswith(f"{layer}.")}
@@ -135,8 +139,8 @@ class NameLinks(SphinxPostTransform):
                 documented = [name for name in known if name in targets]
                 if documented:
                     return next(iter(targets[documented[0]]))
-                if hasattr(kind, member):
-                    return next(iter(targets.get(owner_name, ())), None)
+            if hasattr(kind, member):
+                return min(targets.get(owner_name, ()), default=None)
         return None
 
 

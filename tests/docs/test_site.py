@@ -2,7 +2,9 @@
 
 import functools
 import http.server
-import importlib.util
+import importlib
+import pkgutil
+import re
 import subprocess
 import sys
 import threading
@@ -33,6 +35,7 @@ PAGES = [
     "api/index.html", "api/torte.learner.html", "api/torte.vision.augment.html",
     "api/torte.learner.policies.html", "genindex.html",
 ]  # fmt: skip
+NO_LINKS = {"a", "h1", "h2", "h3", "h4"}
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
@@ -60,7 +63,7 @@ class _Page(HTMLParser):
         self.targets: list[str] = []
         self.anchors: set[str] = set()
         self.unlinked: set[str] = set()
-        self._links = 0  # how many links are open
+        self._links = 0  # how many links and headings are open: in those, names are no links
         self._literal: str | None = None
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -69,14 +72,14 @@ class _Page(HTMLParser):
         target = given.get("href") if tag == "a" else given.get("src")
         if target:
             self.targets.append(target)
-        self._links += tag == "a"
+        self._links += tag in NO_LINKS
         if tag == "code" and not self._links and "literal" in (given.get("class") or ""):
             self._literal = ""
 
     def handle_endtag(self, tag: str) -> None:
-        self._links -= tag == "a"
+        self._links -= tag in NO_LINKS
         if tag == "code" and self._literal is not None:
-            self.unlinked.add(self._literal.split("(")[0])
+            self.unlinked.add(re.sub(r"\(.*\)$", "", self._literal))
             self._literal = None
 
     def handle_data(self, data: str) -> None:
@@ -134,11 +137,17 @@ def home(name: str) -> str | None:
             found = getattr(layer, first)
             if "." not in name or hasattr(found, name.split(".")[1]):
                 return getattr(found, "__module__", None)
-    return name if importable(name) else None
+    return name if name in modules() else None
 
 
-def importable(name: str) -> bool:
-    return name.startswith("torte.") and importlib.util.find_spec(name) is not None
+@functools.cache
+def modules() -> set[str]:
+    """Every public module and package of every layer."""
+    found = {f"torte.{portion}" for portion in PORTIONS.values()}
+    for layer in sorted(found):
+        package = importlib.import_module(layer)
+        found |= {module.name for module in pkgutil.walk_packages(package.__path__, f"{layer}.")}
+    return {name for name in found if "._" not in name and not name.endswith(".all")}
 
 
 @pytest.fixture(scope="module")

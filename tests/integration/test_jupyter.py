@@ -50,7 +50,7 @@ LOOKS = [
     ("learn.lr_find(num_it=20)", 1, 0, "SuggestedLRs"),
     ("learn.recorder.plot_loss();", 1, 0, ""),
     ("ClassificationInterpretation.from_learner(learn).plot_confusion_matrix();", 1, 0, ""),
-    ("learn.summary()", 0, 0, "Linear"),
+    ("learn.summary()", 0, 1, "Linear"),
     (TABLE, 0, 1, "salary"),
 ]
 RESULT = "print('deleted', cleaner.delete(), 'changed', cleaner.change())"

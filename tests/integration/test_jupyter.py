@@ -16,7 +16,7 @@ from support.browsers import chromium, photograph
 DATA = """\
 from torte.vision.all import *
 from torch import nn
-path = untar_data(URLs.FASHION_SAMPLE)
+path, adult = untar_data(URLs.FASHION_SAMPLE), untar_data(URLs.ADULT_TINY)
 """
 TRAINING = """\
 dls = ImageDataLoaders.from_folder(path, item_tfms=Resize(16), bs=64, seed=1, num_workers=0)
@@ -38,7 +38,7 @@ learn.validate();
 """
 TABLE = """\
 from torte.tabular.all import *
-df = pd.read_csv(untar_data(URLs.ADULT_TINY) / "adult.csv")[:400]
+df = pd.read_csv(adult / "adult.csv")[:400]
 kinds = {"cat_names": ["race"], "cont_names": ["age"], "y_names": "salary"}
 rows = TabularDataLoaders.from_df(df, procs=[Categorify, FillMissing, Normalize], **kinds)
 rows.show_batch(max_n=3)

@@ -11,7 +11,6 @@ from torte.tabular.frames import (
     column,
     numbers,
     with_columns,
-    with_texts_as_categories,
 )
 
 
@@ -59,20 +58,6 @@ def test_replacing_columns_keeps_the_index_of_pandas_rows() -> None:
     expected = pd.DataFrame({"a": [10, 20], "b": [3, 4], "c": [5, 6]}, index=[7, 3])
     pd.testing.assert_frame_equal(changed, expected)
     assert frame["a"].tolist() == [1, 2]
-
-
-@pytest.mark.parametrize("library", [pd, pl])
-def test_texts_as_categories_are_the_same_values_in_sorted_order(library) -> None:
-    texts = ["pear", None, "fig", "apple", "pear"]
-    frame = as_frame(library.DataFrame({"a": texts, "b": [1, 2, 3, 4, 5]}))
-    held = with_texts_as_categories(frame, ["a", "b"])
-    codes, values = categories(held["a"])
-    assert values == ["apple", "fig", "pear"]
-    assert codes.tolist() == [2, -1, 1, 0, 2]
-    assert held["b"].dtype == frame["b"].dtype
-    kept = categories(held[np.array([0, 1, 2])]["a"])
-    assert (kept[0].tolist(), kept[1]) == ([1, -1, 0], ["fig", "pear"])
-    assert frame["a"].to_list()[:1] == ["pear"], "the frame that was given is as it was"
 
 
 @pytest.mark.parametrize("library", [pd, pl])

@@ -15,6 +15,7 @@ from torte.tabular import (
     FillMissing,
     TabularDataLoaders,
     TabularLearner,
+    TabularPandas,
     tabular_learner,
 )
 
@@ -100,7 +101,7 @@ def test_labels_come_in_any_type_and_are_decoded_as_true_or_false(df: pd.DataFra
         dls = loaders(frame, LABELS, y_block=y_block)
         table = dls.valid.dataset
         np.testing.assert_array_equal(
-            table.target.tensor(table.frame), df[LABELS].to_numpy()[dls_rows(df)], strict=False
+            table.target.tensor(table.store), df[LABELS].to_numpy()[dls_rows(df)], strict=False
         )
         decoded = table.decode().frame.select(LABELS)
         assert all(decoded[name].to_numpy().dtype == bool for name in LABELS)
@@ -131,7 +132,7 @@ def test_targets_of_several_vocabularies_need_a_loss_of_their_own(df: pd.DataFra
 
 def test_numbers_that_are_missing_are_refused() -> None:
     df = pd.DataFrame({"x": [1.0, 2.0, 3.0, 4.0], "y": [1.0, None, 3.0, None]})
-    with pytest.raises(ValueError, match=r"'y' has no value in 2 of 4 rows: drop them"):
+    with pytest.raises(ValueError, match=r"'y' has no value in 2 of 4 rows, first in row 1: drop"):
         TabularDataLoaders.from_df(df, y_names="y", cont_names="x", valid_idx=[3], bs=2)
     dls = TabularDataLoaders.from_df(
         df.dropna(subset=["y"]), y_names="y", cont_names="x", valid_idx=[1], bs=1
@@ -139,3 +140,22 @@ def test_numbers_that_are_missing_are_refused() -> None:
     assert len(dls.test_dl(df)) == 4  # of what is to be predicted nobody knows it
     with pytest.raises(ValueError, match="has no value in 2 of 4 rows"):
         dls.test_dl(df, with_labels=True)
+
+
+def test_rows_in_errors_are_those_of_the_frame_that_was_given() -> None:
+    """Not their places behind those of the other split."""
+    names = [f"r{number}" for number in range(6)]
+    df = pd.DataFrame({"x": np.arange(6.0), "y": [*"pqpqp", None]}, index=names)
+    splits = ([5, 3, 4], [0, 1, 2])
+    with pytest.raises(ValueError, match="target 'y' has no value in row 'r5'"):
+        TabularPandas(df, [], [], "x", "y", splits=splits)
+    for frame, row in ((df, "'r4'"), (pl.from_pandas(df), "4")):
+        gap = frame.drop("y", axis=1) if frame is df else frame.drop("y")
+        values = [0.0, 1.0, 2.0, 3.0, None, 5.0]
+        gap = gap.assign(y=values) if frame is df else gap.with_columns(y=pl.Series(values))
+        with pytest.raises(ValueError, match=f"1 of 6 rows, first in row {row}: drop"):
+            TabularPandas(gap, [], [], "x", "y", splits=splits)
+    labels = df.assign(y=[0, 1, 0, 1, 2, 0], z=True)
+    block = MultiCategoryBlock(encoded=True, vocab=["y", "z"])
+    with pytest.raises(ValueError, match=r"target 'y' holds 2.0 in row 'r4'"):
+        TabularPandas(labels, [], [], "x", ["y", "z"], y_block=block, splits=splits)

@@ -16,12 +16,15 @@ __all__ = [
     "Frame",
     "as_frame",
     "as_pandas",
+    "as_series",
     "categories",
     "column",
+    "frame_of",
+    "no_column",
     "numbers",
     "rows",
+    "selected",
     "with_columns",
-    "with_texts_as_categories",
 ]
 
 Frame = nw.DataFrame[Any]
@@ -58,10 +61,15 @@ def column(frame: Frame, name: str) -> nw.Series[Any]:
         KeyError: There is none of this name; the message gives the nearest names.
     """
     if name not in frame.columns:
-        near = difflib.get_close_matches(str(name), [str(other) for other in frame.columns])
-        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"has {frame.columns}"
-        raise KeyError(f"the frame has no column {name!r}: {hint}")
+        raise no_column(name, frame.columns)
     return frame[name]
+
+
+def no_column(name: str, names: Sequence[str]) -> KeyError:
+    """Return the error that there is no such column, which gives the nearest names."""
+    near = difflib.get_close_matches(str(name), [str(other) for other in names])
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"has {list(names)}"
+    return KeyError(f"the frame has no column {name!r}: {hint}")
 
 
 def categories(series: nw.Series[Any]) -> tuple[np.ndarray, list[Any]]:
@@ -149,10 +157,7 @@ def with_columns(frame: Frame, columns: Mapping[str, np.ndarray | Sequence[Any]]
     """Return the frame with these columns replaced or added, all others shared."""
     if not columns:
         return frame
-    made = [
-        nw.new_series(name, values, backend=frame.implementation)
-        for name, values in columns.items()
-    ]
+    made = [as_series(name, values, frame.implementation) for name, values in columns.items()]
     if frame.implementation.is_pandas_like():
         # pandas aligns by index; the new columns are in the order of the rows.
         index = frame.to_native().index
@@ -162,36 +167,25 @@ def with_columns(frame: Frame, columns: Mapping[str, np.ndarray | Sequence[Any]]
     return frame.with_columns(*made)
 
 
-def with_texts_as_categories(frame: Frame, names: Iterable[str]) -> Frame:
-    """Return the frame with columns of text as categories in sorted order.
-
-    Texts are hashed once for it; reordering rows and giving them codes costs little afterwards.
-    Columns of other types, and frames of other libraries than pandas and polars, stay as they are.
-    """
-    kind = frame.implementation
-    made: list[nw.Series[Any]] = []
-    if kind.is_pandas() or kind.is_polars():
-        texts = [frame[name] for name in names if frame[name].dtype == nw.String]
-        made = [_pandas_texts(text) if kind.is_pandas() else _polars_texts(text) for text in texts]
-    return frame.with_columns(*made) if made else frame
+def as_series(name: str, values: np.ndarray | Sequence[Any], backend: Any) -> nw.Series[Any]:
+    """Return values as a column of a library."""
+    return nw.new_series(name, values, backend=backend)
 
 
-def _pandas_texts(series: nw.Series[Any]) -> nw.Series[Any]:
-    import pandas as pd
-
-    native = series.to_native()
-    codes, values = pd.factorize(native)
-    order = np.argsort(np.asarray(values, dtype=object))
-    places = np.append(np.argsort(order), -1)  # the last one for missing values, whose code is -1
-    places = places.astype(np.min_scalar_type(-len(values) - 1))
-    held = pd.Categorical.from_codes(places[codes], categories=values[order], validate=False)
-    return nw.from_native(pd.Series(held, native.index, name=native.name), series_only=True)
+def frame_of(columns: Mapping[str, np.ndarray | Sequence[Any]], backend: Any) -> Frame:
+    """Return columns as a frame of a library."""
+    return nw.from_dict(columns, backend=backend)
 
 
-def _polars_texts(series: nw.Series[Any]) -> nw.Series[Any]:
-    return series.cast(nw.Enum(series.unique().drop_nulls().sort().to_list()))
+def selected(frame: Frame, names: Iterable[str]) -> Frame:
+    """Return some columns; in pandas all rows of them, also where there are no columns."""
+    if frame.implementation.is_pandas_like():
+        return as_frame(frame.to_native()[list(names)])
+    return frame.select(list(names))
 
 
-def rows(frame: Frame, positions: np.ndarray) -> Frame:
-    """Return rows by position, in the order asked."""
-    return frame[positions]
+def rows(frame: Frame, places: "np.ndarray | range") -> Frame:
+    """Return rows by position, in the order asked; the frame itself if that is all of it."""
+    if not isinstance(places, range):
+        return frame[places]
+    return frame if len(places) == len(frame) else frame[places.start : places.stop]

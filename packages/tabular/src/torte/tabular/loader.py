@@ -49,7 +49,7 @@ class TabDataLoader(TfmdDL):
         tensors = [codes, numbers] if table.with_cont else [codes]
         if not table.has_targets:
             return tensors, None
-        return [*tensors, table.target.tensor(table.frame)], table.target.type
+        return [*tensors, table.target.tensor(table.store)], table.target.type
 
     def create_items(self, samps: Any) -> Any:
         """Leave the rows' numbers as they are: the batch is taken in one go."""

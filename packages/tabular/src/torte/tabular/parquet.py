@@ -127,7 +127,7 @@ class ParquetTable:
 def tensors_of(table: Tabular) -> list[Tensor]:
     """Return a processed table as tensors."""
     codes, values = (torch.from_numpy(part) for part in table.arrays())
-    targets = [table.target.tensor(table.frame)] if table.has_targets else []
+    targets = [table.target.tensor(table.store)] if table.has_targets else []
     return [codes, *([values] if table.with_cont else []), *targets]
 
 

@@ -19,8 +19,9 @@ import torch
 
 from torte.data.numeric import Normalize
 from torte.dispatch import InplaceTransform, L, serializable
-from torte.tabular.frames import column, numbers
+from torte.tabular.medians import median
 from torte.tabular.table import Tabular
+from torte.tabular.threads import each
 from torte.tabular.vocabulary import ColumnVocabulary
 
 __all__ = ["Categorify", "FillMissing", "FillStrategy", "TabularProc"]
@@ -49,21 +50,21 @@ class Categorify(TabularProc):
 
     def setups(self, to: Tabular) -> None:
         """Learn the values of every categorical column."""
-        self.classes = {
-            name: ColumnVocabulary.fitted(column(to.frame, name)) for name in to.cat_names
-        }
+        names = list(to.cat_names)
+        fitted = each(lambda name: ColumnVocabulary.fitted(to.coded(name)), names, len(to))
+        self.classes = dict(zip(names, fitted, strict=True))
 
     def encodes(self, to: Tabular) -> None:
         """Replace values by codes (int64)."""
-        to.set_columns(
-            {name: self.classes[name].encode(column(to.frame, name)) for name in self.classes}
-        )
+        names = list(self.classes)
+        codes = each(lambda name: self.classes[name].encode(to.coded(name)), names, len(to))
+        to.set_columns(dict(zip(names, codes, strict=True)))
 
     def decodes(self, to: Tabular) -> None:
         """Replace codes by values: missing ones by None, unknown ones by `#unknown#`."""
         to.set_columns(
             {
-                name: vocabulary.decode(to.frame[name].to_numpy())
+                name: vocabulary.decode(to.store.array(name))
                 for name, vocabulary in self.classes.items()
             }
         )
@@ -135,13 +136,16 @@ class FillMissing(TabularProc):
 
     def setups(self, to: Tabular) -> None:
         """Learn what to fill each continuous column with, and which ones need an indicator."""
-        self.na_dict, self.indicators = {}, []
-        for name in to.cont_names:
-            values = numbers(column(to.frame, name))
-            missing = np.isnan(values)
-            self.na_dict[name] = self.fill_value(name, values[~missing])
-            if missing.any():
-                self.indicators.append(name)
+        names = list(to.cont_names)
+        found = each(lambda name: self._learned(name, to.numbers(name)), names, len(to))
+        self.na_dict = {name: fill for name, (fill, _) in zip(names, found, strict=True)}
+        self.indicators = [name for name, (_, gaps) in zip(names, found, strict=True) if gaps]
+
+    def _learned(self, name: str, values: np.ndarray) -> tuple[float, bool]:
+        """Return what a column is filled with, and whether it needs to be."""
+        missing = np.isnan(values)
+        gaps = bool(missing.any())
+        return self.fill_value(name, values[~missing] if gaps else values), gaps
 
     def fill_value(self, name: str, present: np.ndarray) -> float:
         """Return what stands for a missing value of a column."""
@@ -153,7 +157,7 @@ class FillMissing(TabularProc):
                 "cont_names, or use FillMissing(fill_strategy='constant')"
             )
         if self.fill_strategy == "median":
-            return float(np.median(present))
+            return median(present)
         values, counts = np.unique(present, return_counts=True)
         return float(values[counts.argmax()])
 
@@ -161,7 +165,7 @@ class FillMissing(TabularProc):
         """Fill, and add the indicators (True where a value was missing)."""
         columns: dict[str, np.ndarray] = {}
         for name, fill in self.na_dict.items():
-            values = numbers(column(to.frame, name))
+            values = to.numbers(name)
             missing = np.isnan(values)
             if self.add_col and name in self.indicators:
                 columns[f"{name}_na"] = missing
@@ -175,14 +179,13 @@ class FillMissing(TabularProc):
 
     def decodes(self, to: Tabular) -> None:
         """Put missing values back where the indicators say so, and drop the indicators."""
-        there = [name for name in self.indicators if f"{name}_na" in to.frame.columns]
+        there = [name for name in self.indicators if f"{name}_na" in to.store.names]
         columns: dict[str, np.ndarray] = {}
         for name in there:
-            filled = numbers(to.frame[f"{name}_na"]) == 1
-            columns[name] = np.where(filled, np.nan, numbers(to.frame[name]))
-        to.set_columns(columns)
+            filled = to.numbers(f"{name}_na") == 1
+            columns[name] = np.where(filled, np.nan, to.numbers(name))
         added = [f"{name}_na" for name in there]
-        to.frame = to.frame.drop(added)
+        to.store = to.store.with_columns(columns).without(added)
         to.cat_names = L(name for name in to.cat_names if name not in added)
 
     def state(self) -> dict[str, Any]:
@@ -200,9 +203,16 @@ class FillMissing(TabularProc):
 @Normalize
 def setups(self: Normalize, to: Tabular) -> None:
     """Learn mean and standard deviation of every continuous column, computed in float64."""
-    columns = [numbers(column(to.frame, name)) for name in to.cont_names]
-    self.mean = torch.tensor([np.nanmean(values) for values in columns], dtype=torch.float32)
-    self.std = torch.tensor([np.nanstd(values) + 1e-7 for values in columns], dtype=torch.float32)
+    found = each(lambda name: _moments(to.numbers(name)), to.cont_names, len(to))
+    self.mean = torch.tensor([mean for mean, _ in found], dtype=torch.float32)
+    self.std = torch.tensor([std + 1e-7 for _, std in found], dtype=torch.float32)
+
+
+def _moments(values: np.ndarray) -> tuple[float, float]:
+    """Return mean and standard deviation of the numbers that are there."""
+    if np.isnan(values).any():
+        return float(np.nanmean(values)), float(np.nanstd(values))
+    return float(values.mean()), float(values.std())
 
 
 def _statistics(self: Normalize, to: Tabular) -> list[tuple[str, float, float]]:
@@ -215,12 +225,9 @@ def _statistics(self: Normalize, to: Tabular) -> list[tuple[str, float, float]]:
 @Normalize
 def encodes(self: Normalize, to: Tabular) -> None:
     """Subtract each column's mean and divide by its standard deviation."""
-    to.set_columns(
-        {
-            name: (numbers(column(to.frame, name)) - mean) / std
-            for name, mean, std in _statistics(self, to)
-        }
-    )
+    statistics = _statistics(self, to)
+    scaled = each(lambda known: (to.numbers(known[0]) - known[1]) / known[2], statistics, len(to))
+    to.set_columns({name: values for (name, *_), values in zip(statistics, scaled, strict=True)})
 
 
 @Normalize
@@ -228,7 +235,7 @@ def decodes(self: Normalize, to: Tabular) -> None:
     """Multiply each column by its standard deviation and add its mean."""
     to.set_columns(
         {
-            name: _in_six_digits(numbers(column(to.frame, name)) * std + mean, abs(mean) + std)
+            name: _in_six_digits(to.numbers(name) * std + mean, abs(mean) + std)
             for name, mean, std in _statistics(self, to)
         }
     )

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 
 from torte.data.numeric import Normalize
+from torte.tabular.coding import sorted_values
 from torte.tabular.frames import Frame, categories, column, numbers
 from torte.tabular.procs import Categorify, FillMissing
 from torte.tabular.table import Tabular
-from torte.tabular.vocabulary import ColumnVocabulary, sorted_values
+from torte.tabular.vocabulary import ColumnVocabulary
 
 __all__ = ["NumberSummary", "Summaries", "fit_on_summaries"]
 
@@ -117,8 +118,8 @@ def fit_on_summaries(table: Tabular, summaries: Summaries) -> None:
         proc(table)
     if table.has_targets:
         labels = {name: list(found) for name, found in summaries.values.items()}
-        table.target.fit(table.frame, {name: labels.get(name, []) for name in table.y_names})
-        table.frame = table.target.encode(table.frame)
+        table.target.fit(table.store, {name: labels.get(name, []) for name in table.y_names})
+        table.store = table.target.encode(table.store)
     table.is_processed = True
 
 

@@ -6,33 +6,27 @@ The procs are ordinary transforms with decode; what they learned is the table's 
 JSON and is applied by value to whatever frame comes later.
 """
 
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import narwhals.stable.v2 as nw
 import numpy as np
-import torch
 from torch import Tensor
 
 from torte.data.blocks import TransformBlock
 from torte.dispatch import L, Pipeline, serializable
+from torte.tabular.coding import coded
+from torte.tabular.column_store import ColumnStore
 from torte.tabular.columns import df_shrink
-from torte.tabular.frames import (
-    Frame,
-    as_frame,
-    as_pandas,
-    column,
-    rows,
-    with_columns,
-    with_texts_as_categories,
-)
+from torte.tabular.frames import Frame, as_frame, numbers
+from torte.tabular.parts import TableParts
+from torte.tabular.row_order import Splits, row_order
 from torte.tabular.targets import Target
+from torte.tabular.threads import each
 
 __all__ = ["Tabular", "TabularPandas"]
-
-Splits = Sequence[Sequence[int] | np.ndarray]
 
 
 def _names(given: str | Sequence[str] | None) -> L:
@@ -46,7 +40,7 @@ def _in_small_types(df: Any) -> Any:
     return df_shrink(df, obj2cat=False) if is_pandas else df
 
 
-class Tabular:
+class Tabular(TableParts):
     """A frame whose columns have roles, prepared by procs.
 
     Args:
@@ -68,13 +62,8 @@ class Tabular:
         KeyError: A column is not there.
         ValueError: A column has two roles, or a split has rows that the frame has not.
 
-    Attributes:
-        with_cont: Whether batches hold continuous columns (perhaps none of them) beside the codes.
-        is_processed: Whether the procs have run, so that the columns hold codes and numbers.
     """
 
-    with_cont = True
-    is_processed = False
     device: Any = None
     source_names: L = L()
 
@@ -93,16 +82,15 @@ class Tabular:
         reduce_memory: bool = False,
     ) -> None:
         self.device = device
-        self.frame: Frame = as_frame(_in_small_types(df) if reduce_memory else df)
+        frame = as_frame(_in_small_types(df) if reduce_memory else df)
+        self.store = ColumnStore(frame)
         self.cat_names, self.cont_names = _names(cat_names), _names(cont_names)
         self.y_names = _names(y_names)
         self._check_columns()
         self.procs = Pipeline(procs)
         self.target = Target(self.y_names, y_block)
         self.has_targets = bool(self.y_names)
-        if do_setup:
-            self._hash_texts()
-        self._order_rows(splits)
+        self._read(frame, splits, ahead=do_setup)
         if do_setup:
             self.setup()
 
@@ -111,30 +99,33 @@ class Tabular:
         roles: dict[str, str] = {}
         for role in ("cat_names", "cont_names", "y_names"):
             for name in getattr(self, role):
-                column(self.frame, name)
+                self.store.check(name)
                 if name in roles:
                     raise ValueError(f"column {name!r} is in {roles[name]} and in {role}")
                 roles[name] = role
 
-    def _hash_texts(self) -> None:
-        """Turn texts that become codes anyway into categories, before their rows are reordered."""
-        coded = self.cat_names if any(hasattr(proc, "classes") for proc in self.procs.fs) else L()
-        self.frame = with_texts_as_categories(self.frame, [*coded, *self.y_names])
+    def _read(self, frame: Frame, splits: Splits | None, ahead: bool) -> None:
+        """Put the rows in order, and read columns for the procs meanwhile."""
+        readings = self._readings(frame) if ahead else {}
+        jobs = [partial(row_order, splits, len(frame)), *readings.values()]
+        (places, self.splits), *found = each(lambda job: job(), jobs, len(frame))
+        self.store = ColumnStore(frame, places)
+        self.store.remember(dict(zip(readings, found, strict=True)))
 
-    def _order_rows(self, splits: Splits | None) -> None:
-        """Keep the rows of the splits, training first, so that a split is a range of rows."""
-        self.splits: list[range] = [range(len(self.frame))]
-        if splits is None:
-            return
-        parts = [np.asarray(part, dtype=np.int64) for part in splits]
-        order = np.concatenate(parts) if parts else np.empty(0, np.int64)
-        if len(order) and (order.min() < 0 or order.max() >= len(self.frame)):
-            raise ValueError(
-                f"splits name row {int(order.max())}, but the frame has {len(self.frame)} rows"
-            )
-        self.frame = rows(self.frame, order)
-        ends = np.cumsum([0, *map(len, parts)]).tolist()
-        self.splits = [range(start, end) for start, end in pairwise(ends)]
+    def _readings(self, frame: Frame) -> dict[str, Callable[[], Any]]:
+        """Return what reads columns that procs and targets will ask for, and cannot fail at it."""
+        names: dict[str, Callable[[Any], Any]] = {}
+        if any(hasattr(proc, "classes") for proc in self.procs.fs):
+            names |= dict.fromkeys(self.cat_names, coded)
+        kinds = frame.schema
+        names |= {name: coded for name in self.y_names if not kinds[name].is_numeric()}
+        if len(self.procs.fs):
+            names |= {name: numbers for name in self.cont_names if kinds[name].is_numeric()}
+        return {
+            name: partial(read, frame[name])
+            for name, read in names.items()
+            if kinds[name] not in (nw.Object, nw.Unknown)
+        }
 
     # -- preparing ---------------------------------------------------------------------------------
 
@@ -144,8 +135,8 @@ class Tabular:
             proc.setup(self.train)
             proc(self)
         if self.has_targets:
-            self.target.fit(self.train.frame)
-            self.frame = self.target.encode(self.frame)
+            self.target.fit(self.train.store)
+            self.store = self.target.encode(self.store)
         self.is_processed = True
 
     def process(self) -> None:
@@ -153,7 +144,7 @@ class Tabular:
         for proc in self.procs.fs:
             proc(self)
         if self.has_targets:
-            self.frame = self.target.encode(self.frame)
+            self.store = self.target.encode(self.store)
         self.is_processed = True
 
     def new(self, df: Any, with_labels: bool = True) -> "Tabular":
@@ -168,38 +159,28 @@ class Tabular:
         Raises:
             KeyError: A column that the model needs is not there.
         """
-        table = object.__new__(type(self))
-        table.__dict__.update(self.__dict__)
-        table.frame, table.is_processed = as_frame(df), False
+        table = self._with(as_frame(df))
+        table.is_processed = False
         # Columns that a proc adds (indicators of missing values) come when it runs.
         added = {name for proc in self.procs.fs for name in getattr(proc, "added_names", ())}
         for name in (*self.cat_names, *self.cont_names):
             if name not in added:
-                column(table.frame, name)
-        table.splits = [range(len(table.frame))]
+                table.store.check(name)
         table.has_targets = with_labels and table._holds_targets()
         return table
 
     def _holds_targets(self) -> bool:
         """Whether every target column is there."""
-        return bool(self.y_names) and all(name in self.frame.columns for name in self.y_names)
+        return bool(self.y_names) and all(name in self.store.names for name in self.y_names)
 
     def decode(self) -> "Tabular":
         """Return the table with all its named columns decoded: what went in."""
-        table = self._with(self.frame)
+        table = self._with(self.store)
         for proc in reversed(self.procs.fs):
             proc.decode(table)
         if table._holds_targets():
-            table.frame = self.target.decode(table.frame)
+            table.store = self.target.decode(table.store)
         table.is_processed = False
-        return table
-
-    def _with(self, frame: Frame) -> "Tabular":
-        """Return this table around another frame."""
-        table = object.__new__(type(self))
-        table.__dict__.update(self.__dict__)
-        table.frame = frame
-        table.splits = [range(len(frame))]
         return table
 
     def of_batch(self, parts: Sequence[Tensor]) -> "Tabular":
@@ -214,12 +195,9 @@ class Tabular:
         if rest:
             targets = rest[0].reshape(len(rest[0]), -1)
             columns |= {name: targets[:, place].numpy() for place, name in enumerate(self.y_names)}
-        table = self._with(self.frame[0 : len(codes)])
-        names = [name for name in table.frame.columns if name in columns]
-        table.frame = nw.from_dict(
-            {name: columns[name] for name in names or columns}, backend=self.frame.implementation
-        )
-        return table
+        names = [name for name in self.store.names if name in columns]
+        held = {name: columns[name] for name in names or columns}
+        return self._with(ColumnStore(None, range(len(codes)), held, self.store.backend))
 
     def dataloaders(
         self,
@@ -269,100 +247,7 @@ class Tabular:
         device = self.device if device is None else device
         return TabularDataLoaders(*loaders, path=path, device=device)
 
-    # -- parts ------------------------------------------------------------------------------------
-
-    @property
-    def items(self) -> Any:
-        """The frame as its own library has it."""
-        return self.frame.to_native()
-
-    @property
-    def train(self) -> "Tabular":
-        """The training rows."""
-        return self.subset(0)
-
-    @property
-    def valid(self) -> "Tabular":
-        """The validation rows."""
-        return self.subset(1)
-
-    def subset(self, number: int) -> "Tabular":
-        """Return the rows of one split."""
-        if number >= len(self.splits):
-            return self._with(self.frame[0:0])
-        part = self.splits[number]
-        return self._with(self.frame[part.start : part.stop])
-
-    @property
-    def x_names(self) -> L:
-        """Names of the input columns: the categorical ones, then the continuous ones."""
-        return self.cat_names + self.cont_names
-
-    @property
-    def cats(self) -> Any:
-        """The categorical columns."""
-        return self.frame.select(list(self.cat_names)).to_native()
-
-    @property
-    def conts(self) -> Any:
-        """The continuous columns."""
-        return self.frame.select(list(self.cont_names)).to_native()
-
-    @property
-    def xs(self) -> Any:
-        """The input columns."""
-        return self.frame.select(list(self.x_names)).to_native()
-
-    @property
-    def ys(self) -> Any:
-        """The target columns."""
-        return self.frame.select(list(self.y_names)).to_native()
-
-    @property
-    def y(self) -> Any:
-        """The first target column."""
-        if not self.y_names:
-            raise AttributeError(f"{type(self).__name__} has no targets, so no y")
-        return self.items[self.y_names[0]]
-
-    @property
-    def targ(self) -> Any:
-        """The target columns; `ys` by another name."""
-        return self.ys
-
-    @property
-    def all_col_names(self) -> L:
-        """Names of the columns with a role, those of the targets last."""
-        return self.x_names + self.y_names
-
-    @property
-    def all_cols(self) -> Any:
-        """The columns with a role."""
-        return self.frame.select(list(self.all_col_names)).to_native()
-
-    @property
-    def n_subsets(self) -> int:
-        """How many splits there are."""
-        return len(self.splits)
-
-    @property
-    def split(self) -> int:
-        """How many of the rows are for training; they come first."""
-        return len(self.splits[0])
-
-    def show(self, max_n: int = 10, **kwargs: Any) -> None:
-        """Show the first rows, decoded, as a table.
-
-        Args:
-            max_n: How many.
-            **kwargs: Not used.
-        """
-        from torte.data.display import display_df
-
-        table = self._with(self.frame[0:max_n])
-        table = table.decode() if self.is_processed else table
-        names = [name for name in table.all_col_names if name in table.frame.columns]
-        display_df(as_pandas(table.frame.select(names)))
+    # -- new rows, the schema ---------------------------------------------------------------------
 
     def decode_row(self, row: Any) -> Any:
         """Return a row of `items` of a pandas table with its named columns decoded.
@@ -376,16 +261,6 @@ class Tabular:
         # A row of numbers alone holds codes as floats: its columns get their own types back.
         kinds = {name: kind for name, kind in self.items.dtypes.items() if name in frame}
         return self._with(as_frame(frame.astype(kinds))).decode().items.iloc[0]
-
-    @property
-    def vocab(self) -> Any:
-        """The labels of the targets, None for numbers."""
-        return self.target.vocab
-
-    @property
-    def c(self) -> int:
-        """How many outputs a model needs."""
-        return self.target.c
 
     def config(self) -> dict[str, Any]:
         """The schema: the roles of the columns, and the procs with what they have learned."""
@@ -414,8 +289,7 @@ class Tabular:
         kinds = {**dict.fromkeys(cat_names, np.int64), **dict.fromkeys(cont_names, np.float64)}
         kinds |= dict.fromkeys(y_names, np.int64 if target.encoders else np.float32)
         columns = {name: np.empty(0, kind) for name, kind in kinds.items()}
-        table.frame = nw.from_dict(columns, backend="pandas")
-        table.splits = [range(0)]
+        table.store, table.splits = ColumnStore(None, range(0), columns), [range(0)]
         return table
 
     def test_set(self, items: Any, with_labels: bool = False) -> "Tabular":
@@ -433,10 +307,6 @@ class Tabular:
         table.process()
         return table
 
-    def new_empty(self) -> "Tabular":
-        """Return this table without rows."""
-        return self._with(self.frame[0:0])
-
     @property
     def classes(self) -> Mapping[str, Any]:
         """The vocabulary of each categorical column."""
@@ -444,54 +314,6 @@ class Tabular:
             if hasattr(proc, "classes"):
                 return proc.classes
         raise AttributeError("no proc gives codes to categories: add Categorify to procs")
-
-    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the inputs as two row-major arrays: int64 codes and float32 numbers.
-
-        Raises:
-            TypeError: A categorical column still holds values: Categorify is missing.
-        """
-        raw = [name for name in self.cat_names if not self.frame[name].dtype.is_integer()]
-        if raw:
-            raise TypeError(f"columns {raw} still hold values: add Categorify to procs")
-        return self._stacked(self.cat_names, np.int64), self._stacked(self.cont_names, np.float32)
-
-    def _stacked(self, names: Sequence[str], dtype: type) -> np.ndarray:
-        """Return columns beside each other, a row of them contiguous in memory."""
-        table = np.empty((len(self.frame), len(names)), dtype=dtype)
-        for place, name in enumerate(names):
-            table[:, place] = self.frame[name].to_numpy()
-        return table
-
-    def set_columns(self, columns: Mapping[str, Any]) -> None:
-        """Replace or add columns: what a proc does."""
-        self.frame = with_columns(self.frame, columns)
-
-    def __len__(self) -> int:
-        return len(self.frame)
-
-    def __getitem__(self, name: Any) -> Any:
-        """Return a column by name, columns by a list of names, or a processed row by its number.
-
-        Columns come in the frame's own library, rows as (codes, numbers), with the target behind
-        them if there is one.
-        """
-        if not isinstance(name, int | np.integer):
-            return self.items[name]
-        row = self._with(self.frame[int(name) : int(name) + 1])
-        parts = row.arrays() if self.with_cont else row.arrays()[:1]
-        inputs = [torch.from_numpy(part)[0] for part in parts]
-        if not self.has_targets:
-            return tuple(inputs)
-        return (*inputs, self.target.tensor(row.frame)[0].as_subclass(self.target.type))
-
-    def __getattr__(self, name: str) -> Any:
-        frame = self.__dict__.get("frame")
-        if frame is not None and name in frame.columns:
-            return frame[name].to_native()
-        raise AttributeError(
-            f"{type(self).__name__} has neither an attribute nor a column {name!r}"
-        )
 
 
 class TabularPandas(Tabular):

@@ -12,7 +12,7 @@ from torte.data.blocks import CategoryBlock, MultiCategoryBlock, RegressionBlock
 from torte.data.categories import Categorize, EncodedMultiCategorize
 from torte.data.tensors import TensorCategory, TensorMultiCategory, TensorRegression
 from torte.dispatch import serializable
-from torte.tabular.frames import Frame, categories, column, numbers, with_columns
+from torte.tabular.column_store import ColumnStore
 
 __all__ = ["Target"]
 
@@ -34,32 +34,31 @@ class Target:
         self.encoders: list[Categorize] = []
         self.encoded: EncodedMultiCategorize | None = None
 
-    def fit(self, frame: Frame, labels: Mapping[str, Sequence[Any]] | None = None) -> None:
+    def fit(self, store: ColumnStore, labels: Mapping[str, Sequence[Any]] | None = None) -> None:
         """Learn the vocabularies from the training rows.
 
         Args:
-            frame: The training rows, or some of them.
-            labels: The labels of each target, if `frame` may lack some.
+            store: The training rows, or some of them.
+            labels: The labels of each target, if `store` may lack some.
         """
-        columns = [column(frame, name) for name in self.names]
         if self.block is None:
-            self.block = self._block_for(columns)
+            self.block = self._block_for([store.kind(name) for name in self.names])
         tfms = list(self.block.type_tfms)
         self.encoded = next((t for t in tfms if isinstance(t, EncodedMultiCategorize)), None)
         given = next((t for t in tfms if isinstance(t, Categorize)), None)
         self.encoders = []
         if given is None or self.encoded is not None:
             return
-        for place, series in enumerate(columns):
+        for place, name in enumerate(self.names):
             encoder = given if place == 0 else Categorize(sort=given.sort, add_na=given.add_na)
-            encoder.setup(categories(series)[1] if labels is None else labels[series.name])
+            encoder.setup(store.coded(name).used() if labels is None else labels[name])
             self.encoders.append(encoder)
 
-    def _block_for(self, columns: Sequence[nw.Series[Any]]) -> TransformBlock:
+    def _block_for(self, kinds: Sequence[Any]) -> TransformBlock:
         """Return what the types of the columns say that they are."""
-        if all(series.dtype.is_numeric() for series in columns):
+        if all(kind.is_numeric() for kind in kinds):
             return RegressionBlock()
-        if len(columns) > 1 and all(series.dtype == nw.Boolean for series in columns):
+        if len(kinds) > 1 and all(kind == nw.Boolean for kind in kinds):
             return MultiCategoryBlock(encoded=True, vocab=self.names)
         return CategoryBlock()
 
@@ -88,57 +87,50 @@ class Target:
         """How many outputs a model needs for one target: its labels, or its numbers."""
         return len(self.encoders[0].vocab or ()) if self.encoders else len(self.names)
 
-    def encode(self, frame: Frame) -> Frame:
-        """Return the frame with numbers in the target columns.
+    def encode(self, store: ColumnStore) -> ColumnStore:
+        """Return the columns with numbers in those of the targets.
 
         Raises:
             ValueError: A label is missing, or neither true nor false where several may hold.
             UnknownLabelError: A label is not in the vocabulary.
         """
-        encoded: dict[str, np.ndarray] = {}
-        for place, name in enumerate(self.names):
-            if not self.encoders:
-                encoded[name] = self._numbers(frame, name)
-                continue
-            codes, values = categories(column(frame, name))
-            if (codes < 0).any() and not self.encoders[place].add_na:
-                row = int(np.flatnonzero(codes < 0)[0])
-                raise ValueError(f"target {name!r} has no value in row {row}: drop such rows")
-            table = [int(self.encoders[place](value)) for value in values]
-            encoded[name] = np.array([*table, 0], dtype=np.int64)[codes]
-        return with_columns(frame, encoded)
+        if not self.encoders:
+            return store.with_columns({name: self._numbers(store, name) for name in self.names})
+        pairs = zip(self.names, self.encoders, strict=True)
+        return store.with_columns({name: _codes(store, name, each) for name, each in pairs})
 
-    def _numbers(self, frame: Frame, name: str) -> np.ndarray:
+    def _numbers(self, store: ColumnStore, name: str) -> np.ndarray:
         """Return a column of numbers, or of labels that hold (1) or do not (0), as float32."""
-        values = numbers(column(frame, name)).astype(np.float32)
+        values = store.numbers(name).astype(np.float32)
         if self.encoded is not None and (wrong := np.flatnonzero(~np.isin(values, (0, 1)))).size:
             row = int(wrong[0])
             raise ValueError(
-                f"target {name!r} holds {values[row]} in row {row}: a label is true or false"
+                f"target {name!r} holds {values[row]} in row {store.label(row)!r}: a label is true "
+                "or false"
             )
-        if missing := int(np.isnan(values).sum()):
+        if (missing := np.flatnonzero(np.isnan(values))).size:
             raise ValueError(
-                f"target {name!r} has no value in {missing} of {len(values)} rows: drop them, as "
-                f"df.dropna(subset=[{name!r}]) does"
+                f"target {name!r} has no value in {len(missing)} of {len(values)} rows, first in "
+                f"row {store.label(int(missing[0]))!r}: drop them, as df.dropna(subset=[{name!r}]) "
+                "does"
             )
         return values
 
-    def decode(self, frame: Frame) -> Frame:
-        """Return the frame with labels in the target columns."""
+    def decode(self, store: ColumnStore) -> ColumnStore:
+        """Return the columns with labels in those of the targets."""
         decoded: dict[str, Any] = {}
         if self.encoded is not None:
-            decoded = {name: numbers(frame[name]) > 0.5 for name in self.names}
+            decoded = {name: store.numbers(name) > 0.5 for name in self.names}
         for name, encoder in zip(self.names, self.encoders, strict=False):
             vocab = encoder.vocab or ()
-            decoded[name] = [vocab[int(code)] for code in frame[name].to_list()]
-        return with_columns(frame, decoded)
+            decoded[name] = [vocab[int(code)] for code in store.array(name).tolist()]
+        return store.with_columns(decoded)
 
-    def tensor(self, frame: Frame) -> Tensor:
+    def tensor(self, store: ColumnStore) -> Tensor:
         """Return the encoded columns as a tensor: (rows,) for one target, else (rows, targets)."""
-        dtype = np.int64 if self.encoders else np.float32
-        table = np.empty((len(frame), len(self.names)), dtype=dtype)
+        table = np.empty((len(store), len(self.names)), np.int64 if self.encoders else np.float32)
         for place, name in enumerate(self.names):
-            table[:, place] = frame[name].to_numpy()
+            table[:, place] = store.array(name)
         values = torch.from_numpy(table)
         # One class is a vector; one number keeps its column, as a model's output has it.
         return values[:, 0] if self.encoders and len(self.names) == 1 else values
@@ -149,3 +141,15 @@ class Target:
         if self.encoded is not None:
             return TensorMultiCategory
         return TensorCategory if self.encoders else TensorRegression
+
+
+def _codes(store: ColumnStore, name: str, encoder: Categorize) -> np.ndarray:
+    """Return the numbers of a column of labels, int64."""
+    found = store.coded(name)
+    if not encoder.add_na and (missing := np.flatnonzero(found.codes < 0)).size:
+        row = store.label(int(missing[0]))
+        raise ValueError(f"target {name!r} has no value in row {row!r}: drop such rows")
+    # Values that no row here has need not be known.
+    used = set(found.used())
+    table = [int(encoder(value)) if value in used else 0 for value in found.values]
+    return found.mapped(np.array([*table, 0], dtype=np.int64))

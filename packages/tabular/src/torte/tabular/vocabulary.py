@@ -7,19 +7,11 @@ from typing import Any, overload
 import narwhals.stable.v2 as nw
 import numpy as np
 
-from torte.tabular.frames import categories
+from torte.tabular.coding import Coded, coded, sorted_values
 
 __all__ = ["MISSING", "UNKNOWN", "ColumnVocabulary", "sorted_values"]
 
 MISSING, UNKNOWN = "#na#", "#unknown#"
-
-
-def sorted_values(values: Sequence[Any]) -> list[Any]:
-    """Sort values; those of types that have no common order go by type first."""
-    try:
-        return sorted(values)
-    except TypeError:
-        return sorted(values, key=lambda value: (type(value).__name__, str(value)))
 
 
 class ColumnVocabulary(Sequence[Any]):
@@ -46,11 +38,9 @@ class ColumnVocabulary(Sequence[Any]):
                 self._texts.setdefault(text, code)
 
     @classmethod
-    def fitted(cls, series: nw.Series[Any], sort: bool = True) -> "ColumnVocabulary":
+    def fitted(cls, column: nw.Series[Any] | Coded) -> "ColumnVocabulary":
         """Return the vocabulary of a column: its values, sorted unless it is ordered itself."""
-        _, values = categories(series)
-        ordered = series.dtype in (nw.Enum, nw.Categorical)
-        return cls(sorted_values(values) if sort and not ordered else values)
+        return cls((column if isinstance(column, Coded) else coded(column)).used())
 
     @property
     def o2i(self) -> dict[Any, int]:
@@ -72,11 +62,10 @@ class ColumnVocabulary(Sequence[Any]):
             known = self._texts.get(_texts(value)[0])
         return self.unknown if known is None else known
 
-    def encode(self, series: nw.Series[Any]) -> np.ndarray:
+    def encode(self, column: nw.Series[Any] | Coded) -> np.ndarray:
         """Return the codes of a column: int64, one a row. Python works once a value, not a row."""
-        positions, values = categories(series)
-        codes = np.array([*map(self.code, values), 0], dtype=np.int64)
-        return codes[positions]
+        found = column if isinstance(column, Coded) else coded(column)
+        return found.mapped(np.array([*map(self.code, found.values), 0], dtype=np.int64))
 
     def decode(self, codes: np.ndarray) -> list[Any]:
         """Return the values of codes, None where missing and `#unknown#` where unknown."""

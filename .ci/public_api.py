@@ -79,7 +79,8 @@ def members(owner: griffe.Class) -> Iterator[str]:
 def describe(layer: str, torte: griffe.Object) -> str:
     """Return the whole public surface of a layer, a line for each name and member."""
     lines = []
-    for name in sorted(importlib.import_module(f"torte.{layer}").__all__):
+    facade = importlib.import_module(f"torte.{layer}")
+    for name in sorted({*facade.__all__, *getattr(facade, "__lazy__", ())}):
         found = definition(torte, layer, name)
         if found is None:
             lines.append(name)

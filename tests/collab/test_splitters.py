@@ -36,7 +36,7 @@ def test_every_validation_row_is_later_than_every_training_row(events, share) ->
     frame = frame_of(events)
     size = int(share * len(frame))
     if 0 < size < len(frame) and frame["at"].nlargest(size + 1).nunique() == 1:
-        with pytest.raises(ValueError, match=f"the last {size + 1} ratings by 'at' are all of one"):
+        with pytest.raises(ValueError, match=f"the last {size + 1} rows by 'at' are all of one"):
             TemporalSplitter("at", share)(frame)
         return
     train, valid = TemporalSplitter("at", share)(frame)

@@ -6,7 +6,13 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from torte.tabular import add_cyclic_datepart, add_datepart, add_elapsed_times, make_date
+from torte.tabular import (
+    add_cyclic_datepart,
+    add_datepart,
+    add_elapsed_times,
+    df_shrink,
+    make_date,
+)
 
 MOMENTS = [
     datetime.datetime(2020, 2, 29, 13, 45, 10),
@@ -125,3 +131,16 @@ def test_what_elapsed_times_cannot_be_told_from():
     dates = ["2020-01-01", "2020-01-02", None]
     with pytest.raises(ValueError, match="column 'date' is missing in row 2"):
         add_elapsed_times(elapsed_frame(date=dates), "sale", "date", "store")
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("df_shrink", df_shrink),
+        ("make_date", lambda df: make_date(df, "day")),
+        ("add_elapsed_times", lambda df: add_elapsed_times(df, "event", "day", "base")),
+    ],
+)
+def test_what_works_on_pandas_alone_says_so(name, call) -> None:
+    with pytest.raises(TypeError, match=rf"{name} takes a pandas frame, not a polars\.DataFrame"):
+        call(pl.DataFrame({"day": ["2024-01-01"], "event": [True], "base": [1]}))

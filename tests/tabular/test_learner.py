@@ -5,7 +5,12 @@ import pandas as pd
 import pytest
 import torch
 from torte.data import CategoryBlock, Normalize, URLs, untar_data
-from torte.learner import accuracy, load_learner
+from torte.learner import (
+    ClassificationInterpretation,
+    Interpretation,
+    accuracy,
+    load_learner,
+)
 from torte.tabular import (
     Categorify,
     FillMissing,
@@ -142,3 +147,23 @@ def test_an_exported_learner_predicts_the_same(adult, dls, tmp_path) -> None:
     row, label, chances = again.predict(adult.iloc[0])
     assert chances.tolist() == pytest.approx(found[0].tolist(), rel=1e-4)
     assert row[adult.columns[-1]][0] == dls.vocab[int(label)]
+
+
+def test_top_losses_are_rows_with_prediction_and_loss(dls, adult, capsys) -> None:
+    learn = tabular_learner(dls, layers=[8])
+    interpretation = ClassificationInterpretation.from_learner(learn)
+    losses, places = interpretation.top_losses(3)
+    frame = interpretation.plot_top_losses(3)
+    target = adult.columns[-1]
+    assert list(frame.columns[-4:]) == [target, f"{target}_pred", "loss", "probability"]
+    assert frame["loss"].tolist() == pytest.approx(losses.tolist())
+    decoded = dls.valid.dataset.decode().items[target].to_numpy()
+    assert frame[target].tolist() == decoded[places.numpy()].tolist()
+    assert (frame[target] != frame[f"{target}_pred"]).all()
+    interpretation.show_results([0, 1])
+    assert f"{target}_pred" in capsys.readouterr().out
+    numbers = TabularDataLoaders.from_df(
+        adult[:200], procs=PROCS, cat_names="education", cont_names="fnlwgt", y_names="age", seed=0
+    )
+    worst = Interpretation.from_learner(tabular_learner(numbers)).plot_top_losses(2)
+    assert list(worst.columns[-2:]) == ["age_pred", "loss"]

@@ -55,7 +55,7 @@ class InteractionDataLoader(TabDataLoader):
         """Return the first pairs of a batch as a table of what went in."""
         return super().decoded(b[:2], max_n)
 
-    def show_results(self, b: Any, out: Any, max_n: int = 10, **kwargs: Any) -> Any:
+    def show_results(self, b: Any, out: Any, max_n: int = 10, **kwargs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Show pairs with their scores, and at which place among the negatives these put them."""
         frame = as_pandas(self.decoded(b, max_n).frame)
         scores = torch.as_tensor(out)[:max_n].cpu().reshape(len(frame), -1)

@@ -43,6 +43,7 @@ from torte.data.errors import (
 )
 from torte.data.extraction import ArchiveError, ExtractionLimits, extract_archive
 from torte.data.getters import AttrGetter, ColReader, FuncGetter, ItemGetter
+from torte.data.group_splitter import GroupSplitter
 from torte.data.images import PILBase, PILImage, PILImageBW, PILMask, image2tensor, load_image
 from torte.data.labellers import RegexLabeller, UsingAttr, parent_label, using_attr
 from torte.data.loader import DataLoader, SkippedItemsWarning
@@ -146,6 +147,7 @@ __all__ = [
     "FuncGetter",
     "FuncSplitter",
     "GrandparentSplitter",
+    "GroupSplitter",
     "ImageGetter",
     "ImageReadError",
     "IndexSplitter",

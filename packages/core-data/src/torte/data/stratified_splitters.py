@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torte.data.splitters import Split, by_mask, check_share, indices, permutation
 from torte.dispatch import L
 
-__all__ = ["KFoldSplitter", "TrainTestSplitter"]
+__all__ = ["KFoldSplitter", "TrainTestSplitter", "label_codes"]
 
 
 def _counts(count: int, test_size: float | None, train_size: float | None) -> tuple[int, int]:
@@ -82,7 +82,7 @@ class TrainTestSplitter:
             raise ValueError(f"stratify has {len(labels)} labels for {count} items")
         if not self.shuffle:
             raise ValueError("a stratified split is drawn at random: shuffle must be True")
-        codes, names = _codes(labels)
+        codes, names = label_codes(labels)
         sizes = np.bincount(codes, minlength=len(names))
         if count and sizes.min() < 2:
             lonely = names[int(sizes.argmin())]
@@ -105,7 +105,7 @@ class TrainTestSplitter:
         return drawn(trains), drawn(tests)
 
 
-def _codes(labels: list[Hashable]) -> tuple[NDArray[np.int64], list[Hashable]]:
+def label_codes(labels: list[Hashable]) -> tuple[NDArray[np.int64], list[Hashable]]:
     """Labels as numbers from 0, with the label of each number, in order of appearance."""
     numbers: dict[Hashable, int] = {}
     codes = [numbers.setdefault(label, len(numbers)) for label in labels]
@@ -148,7 +148,7 @@ class KFoldSplitter:
             labels = list(self.stratify)
             if len(labels) != count:
                 raise ValueError(f"stratify has {len(labels)} labels for {count} items")
-            order = order[np.argsort(_codes(labels)[0][order], kind="stable")]
+            order = order[np.argsort(label_codes(labels)[0][order], kind="stable")]
         mask = np.zeros(count, bool)
         mask[order[self.fold :: self.n_splits]] = True
         return by_mask(mask)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from torte.tabular.frames import as_frame
+from torte.tabular.frames import as_frame, check_pandas
 
 __all__ = ["cont_cat_split", "df_shrink"]
 
@@ -49,9 +49,13 @@ def df_shrink(
         skip: Columns to leave as they are.
         obj2cat: Whether text becomes categorical.
         int2uint: Whether integers that are never negative become unsigned.
+
+    Raises:
+        TypeError: `df` is no pandas frame.
     """
     import pandas as pd
 
+    check_pandas(df, "df_shrink")
     shrunk = df.copy()
     for name in df.columns:
         if name in skip:

@@ -7,7 +7,7 @@ from typing import Any
 import narwhals.stable.v2 as nw
 import numpy as np
 
-from torte.tabular.frames import as_frame, column, with_columns
+from torte.tabular.frames import as_frame, check_pandas, column, with_columns
 
 __all__ = ["add_cyclic_datepart", "add_datepart", "add_elapsed_times", "make_date"]
 
@@ -173,10 +173,12 @@ def make_date(df: Any, date_field: str) -> None:
 
     Raises:
         KeyError: There is no such column.
+        TypeError: `df` is no pandas frame.
         ValueError: It holds something that is no date.
     """
     import pandas as pd
 
+    check_pandas(df, "make_date")
     series = column(as_frame(df), date_field)
     if series.dtype.is_temporal():
         return
@@ -206,10 +208,12 @@ def add_elapsed_times(
 
     Raises:
         KeyError: There is no such column.
+        TypeError: `df` is no pandas frame.
         ValueError: An event column holds text, or a date or a base value is missing.
     """
     import pandas as pd
 
+    check_pandas(df, "add_elapsed_times")
     names = [field_names] if isinstance(field_names, str) else list(field_names)
     for name in (*names, date_field, base_field):
         column(as_frame(df), name)

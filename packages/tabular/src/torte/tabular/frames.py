@@ -18,6 +18,7 @@ __all__ = [
     "as_pandas",
     "as_series",
     "categories",
+    "check_pandas",
     "column",
     "frame_of",
     "no_column",
@@ -52,6 +53,19 @@ def as_pandas(frame: Frame) -> Any:
     native = frame.to_native()
     is_pandas = isinstance(native, pd.DataFrame)
     return native if is_pandas else pd.DataFrame(frame.to_dict(as_series=False))
+
+
+def check_pandas(data: Any, function: str) -> None:
+    """Refuse what is no pandas frame.
+
+    Raises:
+        TypeError: The message names the function and the way there.
+    """
+    import pandas as pd
+
+    if not isinstance(data, pd.DataFrame):
+        kind = f"{type(data).__module__.split('.')[0]}.{type(data).__name__}"
+        raise TypeError(f"{function} takes a pandas frame, not a {kind}: give it df.to_pandas()")
 
 
 def column(frame: Frame, name: str) -> nw.Series[Any]:

@@ -231,13 +231,17 @@ class CategoryEncoder(nn.Module):
 
     def forward(self, codes: Tensor) -> Tensor:
         """Encode codes of (rows, columns) as (rows, n_out)."""
-        parts = [
-            self.tables[str(place)](codes[:, place])
+        parts = [F.embedding(codes[:, place], table) for place, table in enumerate(self.vectors())]
+        return torch.cat(parts, dim=1)
+
+    def vectors(self) -> list[Tensor]:
+        """Return the numbers for each code of each column: (codes, numbers)."""
+        return [
+            getattr(self.tables[str(place)], "weight")  # noqa: B009
             if str(place) in self.tables
-            else F.embedding(codes[:, place], getattr(self, f"codes_{place}"))
+            else getattr(self, f"codes_{place}")
             for place in range(len(self.n_codes))
         ]
-        return torch.cat(parts, dim=1)
 
 
 def _fixed(n_codes: int) -> Tensor:

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -14,11 +14,15 @@ from torte.learner import Learner, ParamScheduler, model_builder
 from torte.learner.defaults import loss_from_data
 from torte.learner.losses.flattened import CrossEntropyLossFlat
 from torte.optim import Adam
+from torte.tabular.embeddings import category_embeddings, embed_categories
 from torte.tabular.loader import TabularDataLoaders
 from torte.tabular.model import TabularModel, get_emb_sz
 from torte.tabular.realmlp import RealMLP, realmlp_groups
 from torte.tabular.recipes import BestEpoch, DropoutSchedule, Recipe
 from torte.tabular.tabm import EnsembleLoss, TabM
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["TabularLearner", "create_tabular_model", "tabular_learner"]
 
@@ -72,6 +76,14 @@ class TabularLearner(Learner):
             own.append(BestEpoch())
         with self.added_cbs(own):
             self.fit(recipe.n_epoch if n_epoch is None else n_epoch, cbs=cbs, resume=resume)
+
+    def embeddings(self) -> "dict[str, pd.DataFrame]":
+        """Return the embedding of every value by column; see `category_embeddings`."""
+        return category_embeddings(self)
+
+    def embed(self, df: Any) -> Any:
+        """Return rows with embeddings in place of categories, see `embed_categories`."""
+        return embed_categories(self, df)
 
 
 @model_builder

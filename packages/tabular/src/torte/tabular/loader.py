@@ -1,6 +1,6 @@
 """Loading tables: a batch is one index into contiguous tensors, with no work per row."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,12 @@ from torch import Tensor
 
 from torte.data.data_loaders import DataLoaders
 from torte.data.display import display_df
-from torte.data.splitters import RandomSplitter
+from torte.data.splitters import IndexSplitter, RandomSplitter
 from torte.data.tfmd_loader import TfmdDL
 from torte.dispatch import L, serializable
-from torte.tabular.frames import Frame, as_frame, as_pandas
-from torte.tabular.table import Tabular, TabularPandas
+from torte.tabular.frames import Frame, as_frame
+from torte.tabular.results import results_frame
+from torte.tabular.table import Splits, Tabular, TabularPandas
 
 __all__ = ["TabDataLoader", "TabularDataLoaders"]
 
@@ -82,14 +83,24 @@ class TabDataLoader(TfmdDL):
         """Show rows of a batch as a table."""
         self.decoded(self.one_batch() if b is None else b, max_n).show(max_n)
 
-    def show_results(self, b: Any, out: Any, max_n: int = 10, **kwargs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Show rows of a batch with what a model made of them, in columns `<target>_pred`."""
-        frame = as_pandas(self.decoded(b, max_n).frame)
-        inputs = list(b[: self.n_inp])
-        predicted = as_pandas(self.decoded([*inputs, torch.as_tensor(out)], max_n).frame)
-        for name in self.dataset.y_names:
-            frame[f"{name}_pred"] = predicted[name]
-        display_df(frame)
+    def show_results(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, b: Any, out: Any, max_n: int = 10, show: bool = True, **kwargs: Any
+    ) -> Any:
+        """Show rows of a batch with what a model made of them, in columns `<target>_pred`.
+
+        Args:
+            b: The batch.
+            out: Decoded predictions.
+            max_n: How many rows at most.
+            show: Otherwise return what `torte.data.display.show_results` takes.
+            **kwargs: Not used.
+        """
+        given = self.decoded(b, max_n)
+        predicted = self.decoded([*b[: self.n_inp], torch.as_tensor(out)], max_n)
+        if not show:
+            return given, None, given, predicted
+        display_df(results_frame(given, predicted))
+        return None
 
 
 class TabularDataLoaders(DataLoaders):
@@ -107,6 +118,8 @@ class TabularDataLoaders(DataLoaders):
         y_block: Any = None,
         valid_idx: Sequence[int] | None = None,
         seed: int | None = None,
+        splits: Splits | None = None,
+        splitter: Callable[[Any], Splits] | None = None,
         **kwargs: Any,
     ) -> "TabularDataLoaders":
         """Make loaders from a frame of pandas, polars, PyArrow or cuDF.
@@ -122,7 +135,14 @@ class TabularDataLoaders(DataLoaders):
             y_block: What the targets are; by default numbers where they are numeric.
             valid_idx: Numbers of the validation rows; by default a random fifth.
             seed: For the random fifth.
+            splits: In place of `valid_idx`: numbers of the training and of the validation rows,
+                and of more parts if there shall be more loaders.
+            splitter: In place of both: called with the frame, returns such splits:
+                `TemporalSplitter("day")`, `GroupSplitter("patient")`, `ColSplitter("is_valid")`, ….
             **kwargs: For `Tabular.dataloaders`: `bs`, `val_bs`, `device`, …
+
+        Raises:
+            ValueError: More than one of `valid_idx`, `splits` and `splitter` is given.
         """
         from torte.tabular.columns import cont_cat_split
 
@@ -131,7 +151,7 @@ class TabularDataLoaders(DataLoaders):
             cont_names, cat_names = cont_cat_split(df, dep_var=names)
         elif cont_names is None:
             cont_names = _other_numbers(as_frame(df), [*L(cat_names), *names])
-        splits = _splits(len(as_frame(df)), valid_idx, seed)
+        splits = _splits(df, valid_idx, seed, splits, splitter)
         table = TabularPandas(
             df, procs, cat_names, cont_names, names or None, y_block=y_block, splits=splits
         )
@@ -219,9 +239,23 @@ def _other_numbers(frame: Frame, known: Sequence[str]) -> list[str]:
     return [name for name in frame.columns if name not in known and frame[name].dtype.is_numeric()]
 
 
-def _splits(n_rows: int, valid_idx: Sequence[int] | None, seed: int | None) -> Any:
+def _splits(
+    df: Any,
+    valid_idx: Sequence[int] | None,
+    seed: int | None,
+    splits: Splits | None,
+    splitter: Callable[[Any], Splits] | None,
+) -> Splits:
     """Return the training and the validation rows."""
-    if valid_idx is None:
-        return RandomSplitter(seed=seed)(range(n_rows))
-    chosen = set(map(int, valid_idx))
-    return [row for row in range(n_rows) if row not in chosen], list(valid_idx)
+    choices = {"valid_idx": valid_idx, "splits": splits, "splitter": splitter}
+    given = [name for name, value in choices.items() if value is not None]
+    if len(given) > 1:
+        raise ValueError(f"{' and '.join(given)} both say how to split: give one of them")
+    if splits is not None:
+        return splits
+    if splitter is not None:
+        return splitter(df)
+    rows = range(len(as_frame(df)))
+    if valid_idx is not None:
+        return IndexSplitter(valid_idx)(rows)
+    return RandomSplitter(seed=seed)(rows)

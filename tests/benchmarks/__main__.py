@@ -46,6 +46,8 @@ PARTS: dict[str, list[Run]] = {
         Run("bench_text", ("tokens",), threads=1),
         Run("bench_text", ("batches",), threads=1),
         Run("bench_text", ("training",), threads=1),
+        Run("bench_text", ("classifier",), threads=1),
+        Run("bench_ulmfit", ("--quick",), threads=1),
     ],
     "durable": [
         Run("bench_checkpoint", ("cost",)),

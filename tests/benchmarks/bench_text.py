@@ -1,9 +1,10 @@
-"""Text: tokenizing, batches and language model training beside fastai's.
+"""Text: tokenizing, batches, training of language models and classifiers beside fastai's.
 
 Run with `OMP_NUM_THREADS=1 python tests/benchmarks/bench_text.py`, or one part of it: `tokens`,
-`batches`, `training`. Texts are the clothing reviews: the sample that ships with torte, or all with
-`TORTE_BENCHMARK_DATA` naming the folder of the fetched set. Budgets: tokenizing at least 5 times as
-fast as fastai, and 0.9 of spaCy and the rules added up; training at least 1.3 times as fast.
+`batches`, `training`, `classifier`. Texts are the clothing reviews: the sample that ships with
+torte, or all with `TORTE_BENCHMARK_DATA` naming the folder of the fetched set. Budgets: tokenizing
+at least 5 times as fast as fastai, and 0.9 of spaCy and the rules added up; training at least 1.3
+times as fast.
 """
 
 import importlib.util
@@ -168,7 +169,51 @@ def _fastai_learner(numbers: Any, vocab: list[str], sizes: tuple[int, ...]) -> A
     return language_model_learner(dls, AWD_LSTM, config=config, pretrained=False)
 
 
-MAKERS = {"torte": _torte_learner, "fastai": _fastai_learner}
+def _documents(numbers: torch.Tensor, bs: int, steps: int) -> list[tuple[torch.Tensor, ...]]:
+    """Documents of one length with labels: every batch is as much to compute as the others."""
+    count = len(numbers) // (bs * steps) * bs
+    texts = numbers[: count * steps].view(count, steps)
+    return [(text, torch.tensor(place % 2)) for place, text in enumerate(texts)]
+
+
+def _torte_classifier(numbers: Any, vocab: list[str], sizes: tuple[int, ...]) -> Any:
+    from torte.data import DataLoaders
+    from torte.learner import CrossEntropyLossFlat
+    from torte.text import AWD_LSTM, SortedDL, pad_input_chunk, text_classifier_learner
+
+    emb_sz, n_hid, n_layers, bs, steps = sizes
+    texts = _documents(numbers[0], bs, steps)
+    loader = SortedDL(texts, bs=bs, shuffle=True, num_workers=0, before_batch=pad_input_chunk)
+    dls: Any = DataLoaders(loader, loader)
+    dls.vocab = [vocab, ["no", "yes"]]
+    config = {"emb_sz": emb_sz, "n_hid": n_hid, "n_layers": n_layers}
+    loss = CrossEntropyLossFlat()
+    return text_classifier_learner(dls, AWD_LSTM, config=config, n_out=2, loss_func=loss)
+
+
+def _fastai_classifier(numbers: Any, vocab: list[str], sizes: tuple[int, ...]) -> Any:
+    from fastai.data.core import DataLoaders
+    from fastai.losses import CrossEntropyLossFlat
+    from fastai.text.data import SortedDL, pad_input_chunk
+    from fastai.text.learner import text_classifier_learner
+    from fastai.text.models.awdlstm import AWD_LSTM, awd_lstm_clas_config
+
+    emb_sz, n_hid, n_layers, bs, steps = sizes
+    texts = _documents(numbers[0], bs, steps)
+    loader = SortedDL(texts, bs=bs, shuffle=True, num_workers=0, before_batch=pad_input_chunk)
+    dls = DataLoaders(loader, loader)
+    dls.vocab = [vocab, ["no", "yes"]]
+    config = {**awd_lstm_clas_config, "emb_sz": emb_sz, "n_hid": n_hid, "n_layers": n_layers}
+    return text_classifier_learner(
+        dls, AWD_LSTM, config=config, pretrained=False, n_out=2, loss_func=CrossEntropyLossFlat()
+    )
+
+
+MAKERS = {
+    "training": {"torte": _torte_learner, "fastai": _fastai_learner},
+    "classifier": {"torte": _torte_classifier, "fastai": _fastai_classifier},
+}
+WHAT = {"training": "AWD-LSTM", "classifier": "A classifier on AWD-LSTM"}
 
 
 def _training(make: Callable[..., Any], seconds: dict[str, list[float]], name: str) -> Any:
@@ -192,16 +237,16 @@ def _training(make: Callable[..., Any], seconds: dict[str, list[float]], name: s
     return run
 
 
-def train_once(name: str, which: str, file: str) -> None:
+def train_once(part: str, name: str, which: str, file: str) -> None:
     """Print the seconds of the batches of one pass, as JSON: what a process of its own does."""
-    part, vocab = torch.load(file)
+    numbers, vocab = torch.load(file)
     taken: dict[str, list[float]] = {name: []}
-    _training(MAKERS[name], taken, name)(part, vocab, MODELS[which])
+    _training(MAKERS[part][name], taken, name)(numbers, vocab, MODELS[which])
     print(json.dumps(taken[name]))  # noqa: T201
 
 
-def bench_training(which: str) -> None:
-    """A training batch of the language model: forward, backward, penalties, clipping none, Adam.
+def bench_training(part: str, which: str) -> None:
+    """A training batch of a model: forward, backward, penalties, clipping none, Adam.
 
     Each pass runs in a process of its own: how memory is allocated is a matter of the process.
     """
@@ -209,27 +254,28 @@ def bench_training(which: str) -> None:
     sizes = MODELS[which]
     tokens = sizes[3] * sizes[4]
     batches = 3 if sizes[0] > 100 else 25
-    names = [name for name in MAKERS if name != "fastai" or HAS_FASTAI]
+    names = [name for name in MAKERS[part] if name != "fastai" or HAS_FASTAI]
     taken: dict[str, list[float]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as folder:
         file = f"{folder}/numbers.pt"
         torch.save(([torch.cat(numbers)[: tokens * batches + 1]], vocab), file)
         for _ in range(3):
             for name in names:
-                command = [sys.executable, "-W", "ignore", __file__, "once", name, which, file]
+                command = [sys.executable, "-W", "ignore", __file__, "once", part, name]
+                command += [which, file]
                 done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
                 taken[name] += json.loads(done.stdout.splitlines()[-1])
     timings = {name: timing(each) for name, each in taken.items()}
-    title = f"AWD-LSTM, {which}: a training batch of {tokens} tokens, {len(vocab)} words"
+    title = f"{WHAT[part]}, {which}: a training batch of {tokens} tokens, {len(vocab)} words"
     print_table(title, timings, "torte", () if HAS_FASTAI else ("fastai",))
     rows = {name: [f"{tokens / each.fastest:,.0f}"] for name, each in timings.items()}
-    print_facts(f"Tokens a second, {which}", ["tokens/s"], rows)
+    print_facts(f"Tokens a second, {WHAT[part]}, {which}", ["tokens/s"], rows)
 
 
 def main() -> None:
     """Print every table, or those of the parts that are named."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    chosen = sys.argv[1:] or ["tokens", "batches", "training"]
+    chosen = sys.argv[1:] or ["tokens", "batches", *MAKERS]
     if chosen[0] == "once":
         train_once(*chosen[1:])
         return
@@ -238,9 +284,10 @@ def main() -> None:
         bench_tokens()
     if "batches" in chosen:
         bench_batches()
-    for which in MODELS:
-        if "training" in chosen or which.split()[0] in chosen:
-            bench_training(which)
+    for part in MAKERS:
+        for which in MODELS:
+            if part in chosen or which.split()[0] in chosen:
+                bench_training(part, which)
 
 
 if __name__ == "__main__":

@@ -264,3 +264,32 @@ def test_drawing_outside_is_untouched_by_a_pass():
         before = current_random()
         list(DataLoader(Draws(), bs=4))
         assert current_random() is before
+
+
+class _Listed(torch.utils.data.Dataset):
+    """The items of a list, by a class that might draw."""
+
+    def __init__(self, items):
+        self.items = items
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, index):
+        return self.items[index]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_items_that_are_only_looked_up_leave_the_draws_of_batches_as_they_are(num_workers):
+    def noisy(self, items):
+        return torch.tensor(items) + torch.rand(len(items)) + random.random()
+
+    def batches(dataset, workers):
+        loader = DataLoader(
+            dataset, bs=4, shuffle=True, seed=3, num_workers=workers, create_batch=method(noisy)
+        )
+        return torch.cat(list(loader))
+
+    items = list(range(19))
+    expected = batches(_Listed(items), 0)
+    assert torch.equal(batches(items, num_workers), expected)

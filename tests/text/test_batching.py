@@ -51,6 +51,30 @@ def test_pad_chunk_lets_texts_begin_at_a_chunk(length, seq_len, extra, first) ->
         assert int((padded != 1).nonzero()[0]) % seq_len == 0
 
 
+@given(
+    st.lists(st.integers(0, 20), min_size=1, max_size=6),
+    st.integers(1, 9),
+    st.booleans(),
+)
+def test_batches_are_padded_as_each_text_alone(lengths, seq_len, first) -> None:
+    texts = [torch.arange(2, 2 + length).as_subclass(TensorText) for length in lengths]
+    samples = [(each, place) for place, each in enumerate(texts)]
+    longest = max(lengths)
+    chunked = PadChunk(1, first, seq_len)(samples)
+    assert [sample[1] for sample in chunked] == list(range(len(lengths)))
+    for (row, _), each in zip(chunked, texts, strict=True):
+        assert type(row) is TensorText
+        assert torch.equal(row, pad_chunk(each, 1, first, seq_len, longest))
+    reference = torch.nn.utils.rnn.pad_sequence(
+        [torch.arange(2, 2 + length) for length in lengths],
+        batch_first=True,
+        padding_value=1,
+        padding_side="left" if first else "right",
+    )
+    padded = pad_input(samples, pad_first=first)
+    assert torch.equal(torch.stack([row for row, _ in padded]), reference)
+
+
 def texts_dataset(lengths):
     return Datasets(
         list(range(len(lengths))),

@@ -8,6 +8,7 @@ from torte.text import (
     PoolingLinearClassifier,
     RNNDropout,
     SentenceEncoder,
+    WeightDropout,
     get_language_model,
     get_text_classifier,
 )
@@ -143,3 +144,18 @@ def test_mistakes_are_named() -> None:
         get_language_model("AWD_LSTM", 40, {"hidden": 3})
     with pytest.raises(ValueError, match="1 linear layers need as many dropouts"):
         PoolingLinearClassifier([3, 2], [], 4)
+
+
+def test_weights_of_any_module_are_dropped_in_training_alone() -> None:
+    torch.manual_seed(0)
+    lstm, words = torch.nn.LSTM(4, 6, batch_first=True), torch.randn(2, 5, 4)
+    dropped = WeightDropout(lstm, 0.5)
+    assert not torch.equal(dropped(words)[0], lstm(words)[0])
+    dropped(words)[0].sum().backward()
+    untouched = lstm.weight_hh_l0.grad == 0  # pyright: ignore[reportOptionalOperand]
+    assert 0.3 < untouched.float().mean() < 0.7
+    assert torch.equal(dropped.eval()(words)[0], lstm(words)[0])
+    everything = WeightDropout(torch.nn.Linear(3, 2, bias=False), 1.0, ["weight"])
+    assert not everything(torch.ones(1, 3)).any()
+    with pytest.raises(AttributeError, match="weight_hh_l9"):
+        WeightDropout(lstm, 0.5, "weight_hh_l9")

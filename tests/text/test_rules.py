@@ -1,5 +1,7 @@
 """Each rule does what its name says, and none chokes on what real text brings."""
 
+from functools import partial
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -84,3 +86,25 @@ def test_any_text_goes_through_all_rules(text) -> None:
 def test_a_line_of_megabytes_takes_no_quadratic_time() -> None:
     for text in ("a" * 2_000_000, "ab" * 1_000_000, "A" * 1_000_000, "ab " * 500_000):
         assert apply_rules(text, DEFAULT_RULES)
+
+
+def test_the_default_rules_and_tokens_are_lists_that_users_change(monkeypatch) -> None:
+    from torte.text.all import Numericalize, WhitespaceTokenizer, defaults, tokenize1
+
+    def shout(text):
+        return f"{text} !"
+
+    assert defaults.text_proc_rules == list(DEFAULT_RULES)
+    monkeypatch.setattr(defaults, "text_proc_rules", [*defaults.text_proc_rules, shout])
+    assert tokenize1("A hat", WhitespaceTokenizer()) == ["xxbos", "a", "hat", "!"]
+    with_end = [*DEFAULT_RULES[:-1], partial(lowercase, add_eos=True)]
+    monkeypatch.setattr(defaults, "text_proc_rules", with_end)
+    assert tokenize1("A hat", WhitespaceTokenizer()) == ["xxbos", "a", "hat", "xxeos"]
+    monkeypatch.setattr(defaults, "text_postproc_rules", [str.upper])
+    assert tokenize1("hat", WhitespaceTokenizer(), rules=[]) == ["HAT"]
+    monkeypatch.setattr(defaults, "text_spec_tok", ["xxunk", "xxpad", "xxown"])
+    numericalize = Numericalize(min_freq=1)
+    numericalize.setup([["hat"]])
+    assert numericalize.vocab[:4] == ["xxunk", "xxpad", "xxown", "hat"]
+    with pytest.raises(AttributeError, match="no default 'text_rules'"):
+        _ = defaults.text_rules

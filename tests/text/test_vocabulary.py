@@ -1,12 +1,21 @@
 """Tokens to numbers and back."""
 
+import pickle
 from collections import Counter
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torte.text import SPECIAL_TOKENS, Numericalize, TensorText, make_vocab
+from torte.data import TfmdLists
+from torte.text import (
+    SPECIAL_TOKENS,
+    Numericalize,
+    TensorText,
+    Tokenizer,
+    WhitespaceTokenizer,
+    make_vocab,
+)
 
 
 def test_a_vocabulary_is_special_tokens_then_the_commonest_to_a_multiple_of_eight() -> None:
@@ -45,3 +54,22 @@ def test_decode_returns_the_tokens_that_went_in(texts) -> None:
     again = Numericalize()
     again.load_state(numericalize.state())
     assert again.vocab == numericalize.vocab
+
+
+def test_a_pipeline_numbers_the_texts_of_its_corpus_as_step_by_step() -> None:
+    texts = ["A red dress", "a RED red hat!", "", "the hat, the dress"]
+    tokenizer, numericalize = Tokenizer(WhitespaceTokenizer()), Numericalize(min_freq=1)
+    numbered = TfmdLists(texts, [tokenizer, numericalize])
+
+    def step_by_step(text):
+        return numericalize(Tokenizer(WhitespaceTokenizer())(text))
+
+    travelled = pickle.loads(pickle.dumps(numbered))
+    strangers = ["a new hat", "another"]
+    for text in [*texts, *strangers]:
+        for made in (numbered(text), travelled(text)):
+            assert type(made) is TensorText
+            assert torch.equal(made, step_by_step(text))
+    numericalize.load_state({"vocab": ["xxunk", "xxpad", "hat", "red"]})
+    assert torch.equal(numbered[1], step_by_step(texts[1]))
+    assert numbered[1].tolist().count(3) == 2

@@ -43,6 +43,7 @@ class BatchMaker:
         self.makes_items_singly = loader.makes_items_singly
         self.makes_batches_singly = loader.makes_batches_singly
         self.fetches_together = loader.fetches_together
+        self.only_looks_up = loader.only_looks_up
         self.seed_globals = seed_globals
         self.portable = portable
         self.streams: dict[int, Stream] = {}
@@ -134,6 +135,10 @@ class BatchMaker:
     ) -> tuple[list[Any], list[int]]:
         """The items of these samples, and the places of those that were not left out."""
         do_item, begin, seeded = self.loader.do_item, draw_for, self.seed_globals
+        if self.only_looks_up:
+            # What follows the items draws after the last of them, as it does otherwise.
+            self._begin(keys[-1])
+            begin, seeded = _nothing, False
         items: list[Any] = []
         kept: list[int] = []
         fetched = self._fetched(samples, keys) if self.fetches_together else None
@@ -213,6 +218,10 @@ class BatchMaker:
             self._make(made, task, [None] * len(samples))
         finally:
             current_source.items = outer
+
+
+def _nothing(key: int) -> None:
+    """Begin an item that draws nothing."""
 
 
 def _text_of(dataset: Any, sample: Any) -> str | None:

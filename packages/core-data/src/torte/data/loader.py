@@ -32,8 +32,10 @@ import random
 from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
-from torch.utils.data import IterableDataset, Subset
+from torch import Tensor
+from torch.utils.data import IterableDataset, Subset, TensorDataset
 
 from torte.data._copying import CopiedLoader
 from torte.data._passes import IteratedLoader, SkippedItemsWarning
@@ -266,6 +268,17 @@ class DataLoader(IteratedLoader, CopiedLoader):
             and hasattr(dataset, "__getitems__")
             and self.makes_items_singly
             and all(map(self._is_own, ("do_item", "create_item")))
+        )
+
+    @property
+    def only_looks_up(self) -> bool:
+        """Whether items come as they lie in a list, tuple, tensor or array: nothing draws."""
+        steps = getattr(self.after_item, "fs", None)
+        return (
+            self.indexed
+            and type(self.dataset) in (list, tuple, Tensor, np.ndarray, TensorDataset)
+            and all(map(self._is_own, ("do_item", "create_item")))
+            and (self._is_own("after_item") if steps is None else not steps)
         )
 
     @property

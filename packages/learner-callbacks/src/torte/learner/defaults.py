@@ -28,6 +28,10 @@ class Defaults:
     keep_memory: bool = True
     """Whether a fit on the CPU keeps freed memory to its end (see `torte.learner.allocation`)."""
 
+    def __getattr__(self, name: str) -> Any:
+        """Refuse what no layer has put here; those above add fields when they are imported."""
+        raise AttributeError(f"there is no default {name!r}; text_... come with torte.text")
+
 
 defaults = Defaults()
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from torte.data.tfmd_loader import TfmdDL
-from torte.dispatch import ItemTransform, Transform, serializable
+from torte.dispatch import ItemTransform, Transform, retain_type, serializable
 from torte.text.numbered import text_lengths
 
 __all__ = [
@@ -23,12 +23,34 @@ __all__ = [
 ]
 
 
-def _fields(samples: Sequence[Any], pad_fields: int | Sequence[int]) -> list[int]:
-    return [pad_fields] if isinstance(pad_fields, int) else list(pad_fields)
+def _lengths(texts: Sequence[Tensor]) -> tuple[list[int], int]:
+    """Return the length of each text, and that of the longest."""
+    lengths = [text.shape[0] for text in texts]
+    return lengths, max(lengths, default=0)
 
 
-def _with_field(sample: tuple[Any, ...], field: int, value: Tensor) -> tuple[Any, ...]:
-    return (*sample[:field], value, *sample[field + 1 :])
+def _in_rows(
+    texts: Sequence[Tensor], lengths: Sequence[int], starts: Sequence[int], pad_idx: int
+) -> list[Tensor]:
+    """Return texts as rows of one matrix with padding around them, filled in one go.
+
+    Args:
+        texts: Vectors of token numbers.
+        lengths: Theirs.
+        starts: Where in its row each begins.
+        pad_idx: Number of the padding token.
+    """
+    if not texts:
+        return []
+    with torch._C.DisableTorchFunctionSubclass():
+        joined = torch.cat(list(texts))
+        begins = torch.tensor(starts, device=joined.device)[:, None]
+        ends = begins + torch.tensor(lengths, device=joined.device)[:, None]
+        columns = torch.arange(max(lengths), device=joined.device)
+        rows = joined.new_full((len(texts), len(columns)), pad_idx)
+        rows.masked_scatter_((columns >= begins) & (columns < ends), joined)
+        padded = rows.unbind()
+    return [retain_type(row, text) for row, text in zip(padded, texts, strict=True)]
 
 
 def pad_input(
@@ -48,15 +70,22 @@ def pad_input(
         backwards: Whether to turn texts round; padding stays on its side.
     """
     padded = [tuple(sample) for sample in samples]
-    for field in _fields(samples, pad_fields):
-        longest = max((len(sample[field]) for sample in padded), default=0)
-        for place, sample in enumerate(padded):
-            text = sample[field]
-            room = text.new_full((longest - len(text),), pad_idx)
-            text = text.flip(0) if backwards else text
-            text = torch.cat([room, text] if pad_first else [text, room])
-            padded[place] = _with_field(sample, field, text)
+    for field in [pad_fields] if isinstance(pad_fields, int) else pad_fields:
+        texts = [sample[field] for sample in padded]
+        texts = [text.flip(0) for text in texts] if backwards else texts
+        lengths, longest = _lengths(texts)
+        starts = [longest - length if pad_first else 0 for length in lengths]
+        rows = _in_rows(texts, lengths, starts, pad_idx)
+        padded = [
+            (*sample[:field], row, *sample[field + 1 :])
+            for sample, row in zip(padded, rows, strict=True)
+        ]
     return padded
+
+
+def _first_step(length: int, pad_len: int, pad_first: bool, seq_len: int) -> int:
+    """Return where a text begins: behind as many whole chunks of padding as there is room for."""
+    return (pad_len - length) // seq_len * seq_len if pad_first else 0
 
 
 def pad_chunk(
@@ -71,8 +100,7 @@ def pad_chunk(
     An encoder that reads chunk by chunk then meets chunks of nothing but padding, which it can
     pass over, and the text itself begins at the beginning of a chunk.
     """
-    chunks = (pad_len - len(text)) // seq_len * seq_len
-    start = chunks if pad_first else 0
+    start = _first_step(len(text), pad_len, pad_first, seq_len)
     padded = text.new_full((pad_len,), pad_idx)
     padded[start : start + len(text)] = text
     return padded
@@ -123,14 +151,12 @@ class PadChunk(Transform):
 
     def encodes(self, samples: list) -> None:
         """Pad."""
-        longest = max((len(sample[0]) for sample in samples), default=0)
+        texts = [sample[0] for sample in samples]
+        lengths, longest = _lengths(texts)
+        starts = [_first_step(length, longest, self.pad_first, self.seq_len) for length in lengths]
+        rows = _in_rows(texts, lengths, starts, self.pad_idx)
         return [  # pyright: ignore[reportReturnType]
-            _with_field(
-                tuple(sample),
-                0,
-                pad_chunk(sample[0], self.pad_idx, self.pad_first, self.seq_len, longest),
-            )
-            for sample in samples
+            (row, *sample[1:]) for row, sample in zip(rows, samples, strict=True)
         ]
 
 

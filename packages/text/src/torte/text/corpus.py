@@ -72,8 +72,13 @@ class TokenizedCorpus(Sequence[list[str]]):
 
     def find(self, text: str) -> list[str] | None:
         """Return the tokens of a text by its content; None where it is not in the corpus."""
+        numbers = self.find_numbers(text)
+        return None if numbers is None else [self.words[n] for n in numbers.tolist()]
+
+    def find_numbers(self, text: str) -> np.ndarray | None:
+        """Return the numbers of a text's tokens, as `find` does the tokens."""
         place = None if self.by_text is None else self.by_text.find(text)
-        return None if place is None else self[place]
+        return None if place is None else self.store[place]
 
     def counter(self, places: np.ndarray | None = None) -> Counter[str]:
         """Count tokens.

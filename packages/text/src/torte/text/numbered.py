@@ -72,8 +72,7 @@ def _looked_up(dataset: Any) -> NumberedTexts | None:
     names = [getattr(step, "name", None) for step in rest]
     if not is_plain or names not in ([], [reverse_text.__name__]):
         return None
-    known, unknown = numericalize.o2i, numericalize.unknown
-    table = np.array([known.get(word, unknown) for word in corpus.words], np.int64)
+    table = numericalize.table(corpus)
     begins, lengths = corpus.store.offsets[:-1], corpus.store.lengths
     return NumberedTexts(corpus.store.tokens, begins[places], lengths[places], table, bool(names))
 

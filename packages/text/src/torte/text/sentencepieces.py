@@ -9,8 +9,9 @@ from typing import Any
 
 from torte.data.config import torte_path
 from torte.dispatch import describe, serializable, undescribable
+from torte.text.defaults import default_rules, default_special_tokens
 from torte.text.lookup import TextDigests
-from torte.text.rules import DEFAULT_RULES, SPECIAL_TOKENS, Rule, apply_rules
+from torte.text.rules import Rule, apply_rules
 
 __all__ = ["SentencePieceTokenizer", "SubwordTokenizer"]
 
@@ -73,7 +74,7 @@ class SentencePieceTokenizer:
         if model_type not in ("unigram", "bpe"):
             raise ValueError(f"model_type is {model_type!r}: there are 'unigram' and 'bpe'")
         self.lang = lang
-        self.special_toks = list(SPECIAL_TOKENS if special_toks is None else special_toks)
+        self.special_toks = list(default_special_tokens() if special_toks is None else special_toks)
         self.vocab_sz, self.max_vocab_sz, self.model_type = vocab_sz, max_vocab_sz, model_type
         default_coverage = 0.9998 if lang in ("zh", "ja") else 0.99999
         self.char_coverage = default_coverage if char_coverage is None else char_coverage
@@ -92,7 +93,7 @@ class SentencePieceTokenizer:
             `{"sp_model": path}`, by which the same tokenizer can be made again.
         """
         if self.sp_model is None:
-            rules = DEFAULT_RULES if rules is None else rules
+            rules = default_rules() if rules is None else rules
             texts = list(items) if iter(items) is items else items
             self.sp_model = str(self._found_or_trained(texts, rules))
         return {"sp_model": self.sp_model}

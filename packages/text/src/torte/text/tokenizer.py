@@ -135,6 +135,11 @@ class Tokenizer(Transform):
         found = None if self.corpus is None else self.corpus.find(o)
         return L(next(iter(self.tokenize([o]))) if found is None else found)
 
+    def fuse(self, following: Any) -> Any:
+        """One step for this and a following transform that can take the tokenizer in."""
+        absorb = getattr(following, "absorb", None)
+        return None if absorb is None else absorb(self)
+
     def decodes(self, o: L) -> TitledStr:
         """Join tokens to a text."""
         return TitledStr(self.sep.join(o))

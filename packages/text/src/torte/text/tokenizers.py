@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from torte.dispatch import serializable
-from torte.text.rules import DEFAULT_POST_RULES, DEFAULT_RULES, SPECIAL_TOKENS, Rule, apply_rules
+from torte.text.defaults import default_post_rules, default_rules, default_special_tokens
+from torte.text.rules import DEFAULT_POST_RULES, Rule, apply_rules
 
 __all__ = [
     "BaseTokenizer",
@@ -85,7 +86,7 @@ class SpacyTokenizer:
         self, lang: str = "en", special_toks: Sequence[str] | None = None, buf_sz: int = 5000
     ) -> None:
         self.lang = lang
-        self.special_toks = list(SPECIAL_TOKENS if special_toks is None else special_toks)
+        self.special_toks = list(default_special_tokens() if special_toks is None else special_toks)
         self.buf_sz = buf_sz
         self._make()
 
@@ -199,8 +200,8 @@ class TokenizeWithRules:
 
     Args:
         tok: The tokenizer.
-        rules: Rules for texts; by default `DEFAULT_RULES`.
-        post_rules: Rules for tokens; by default `DEFAULT_POST_RULES`.
+        rules: Rules for texts; by default `defaults.text_proc_rules`.
+        post_rules: Rules for tokens; by default `defaults.text_postproc_rules`.
     """
 
     def __init__(
@@ -210,8 +211,8 @@ class TokenizeWithRules:
         post_rules: Sequence[Rule] | None = None,
     ) -> None:
         self.tok = tok
-        self.rules = tuple(DEFAULT_RULES if rules is None else rules)
-        self.post_rules = tuple(DEFAULT_POST_RULES if post_rules is None else post_rules)
+        self.rules = tuple(default_rules() if rules is None else rules)
+        self.post_rules = tuple(default_post_rules() if post_rules is None else post_rules)
 
     def __call__(self, batch: Iterable[str]) -> Iterator[list[str]]:
         """Give the tokens of each text."""

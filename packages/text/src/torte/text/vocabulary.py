@@ -3,6 +3,7 @@
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from operator import is_not
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,10 @@ import torch
 
 from torte.data.tensors import TensorBase
 from torte.dispatch import L, Transform, serializable
-from torte.text.rules import PAD, SPECIAL_TOKENS, UNK
-from torte.text.tokenizer import corpus_part
+from torte.text.corpus import TokenizedCorpus
+from torte.text.defaults import default_special_tokens
+from torte.text.rules import PAD, UNK
+from torte.text.tokenizer import Tokenizer, corpus_part
 
 __all__ = ["FILLER", "Numericalize", "TensorText", "make_vocab", "reverse_text", "words_of"]
 
@@ -47,7 +50,7 @@ def make_vocab(
         The special tokens, then the others, commonest first (those as common as one another in the
         order of `count`), then `xxfake` up to a multiple of 8, which is what matrix units like.
     """
-    special = list(SPECIAL_TOKENS if special_toks is None else special_toks)
+    special = list(default_special_tokens() if special_toks is None else special_toks)
     reserved = set(special)
     common = sorted(count.items(), key=lambda entry: -entry[1])
     words = [word for word, times in common if times >= min_freq and word not in reserved]
@@ -129,6 +132,15 @@ class Numericalize(Transform):
         numbers = [self.o2i.get(token, self.unknown) for token in o]
         return torch.from_numpy(np.array(numbers, dtype=np.int64)).as_subclass(TensorText)
 
+    def table(self, corpus: TokenizedCorpus) -> np.ndarray:
+        """Return this vocabulary's number of each word of a corpus: int64, by its number there."""
+        return np.array([self.o2i.get(word, self.unknown) for word in corpus.words], np.int64)
+
+    def absorb(self, before: Tokenizer) -> "NumberedAtOnce | None":
+        """Return one step for a tokenizer and this, or None where one of them is no plain one."""
+        is_plain = type(before) is Tokenizer and type(self) is Numericalize
+        return NumberedAtOnce(before, self) if is_plain else None
+
     def decodes(self, o: TensorText) -> L:
         """Return the tokens of numbers, without padding."""
         vocab = self.vocab or []
@@ -154,3 +166,44 @@ def words_of(dls: Any) -> list[str]:
     vocab = dls.vocab
     is_pair = len(vocab) == 2 and not isinstance(vocab[0], str)
     return list(vocab[0] if is_pair else vocab)
+
+
+class NumberedAtOnce:
+    """`Tokenizer` and `Numericalize` in one step of a pipeline.
+
+    The texts of the tokenizer's corpus are numbers already, of the corpus's own vocabulary: they
+    are looked up in a table from that one to the other, and no word is made and looked up.
+
+    Args:
+        tokenizer: The first step.
+        numericalize: The second.
+    """
+
+    fuse = None
+
+    def __init__(self, tokenizer: Tokenizer, numericalize: Numericalize) -> None:
+        self.tokenizer, self.numericalize = tokenizer, numericalize
+        self.name = f"{tokenizer.name} and {numericalize.name}"
+        self._made_for: tuple[Any, Any] | None = None
+        self._table = np.empty(0, np.int64)
+
+    def __call__(self, o: Any, split_idx: int | None = None, **kwargs: Any) -> Any:
+        """Return the token numbers of a text."""
+        corpus, last = self.tokenizer.corpus, self.numericalize
+        if corpus is not None and last.unknown is not None and isinstance(o, str):
+            known = corpus.find_numbers(o)
+            if known is not None:
+                numbers = self._table_of(corpus)[known]
+                return torch.from_numpy(numbers).as_subclass(TensorText)
+        tokens = self.tokenizer(o, split_idx=split_idx, **kwargs)
+        return last(tokens, split_idx=split_idx, **kwargs)
+
+    def _table_of(self, corpus: TokenizedCorpus) -> np.ndarray:
+        """Return the table, made anew where the corpus or the vocabulary is another one."""
+        made_for = (corpus, self.numericalize.o2i)
+        if self._made_for is None or any(map(is_not, self._made_for, made_for)):
+            self._table, self._made_for = self.numericalize.table(corpus), made_for
+        return self._table
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_made_for": None, "_table": np.empty(0, np.int64)}

@@ -10,7 +10,13 @@ from torte.text.models.awd_lstm import (
     awd_qrnn_lm_config,
 )
 from torte.text.models.building import get_language_model, get_text_classifier
-from torte.text.models.dropout import EmbeddingDropout, RNNDropout, WeightDroppedLSTM, dropout_mask
+from torte.text.models.dropout import (
+    EmbeddingDropout,
+    RNNDropout,
+    WeightDropout,
+    WeightDroppedLSTM,
+    dropout_mask,
+)
 from torte.text.models.heads import (
     LinearDecoder,
     PoolingLinearClassifier,
@@ -30,6 +36,7 @@ __all__ = [
     "RNNDropout",
     "SentenceEncoder",
     "SequentialRNN",
+    "WeightDropout",
     "WeightDroppedLSTM",
     "awd_lstm_clas_config",
     "awd_lstm_clas_split",

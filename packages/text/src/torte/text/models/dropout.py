@@ -4,11 +4,21 @@ Merity, Keskar and Socher, "Regularizing and Optimizing LSTM Language Models", 2
 https://arxiv.org/abs/1708.02182.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
-__all__ = ["EmbeddingDropout", "RNNDropout", "WeightDroppedLSTM", "dropout_mask"]
+__all__ = [
+    "EmbeddingDropout",
+    "RNNDropout",
+    "WeightDropout",
+    "WeightDroppedLSTM",
+    "dropout_mask",
+]
 
 
 def dropout_mask(x: Tensor, size: tuple[int, ...] | list[int], p: float) -> Tensor:
@@ -67,6 +77,46 @@ class EmbeddingDropout(nn.Module):
             rows = dropout_mask(self.emb.weight, (self.emb.num_embeddings, 1), self.embed_p)
             vectors = vectors * F.embedding(words, rows)
         return vectors if scale is None else vectors * scale
+
+
+class WeightDropout(nn.Module):
+    """Any module, some of whose weights are dropped out anew at each call.
+
+    The module keeps its parameters, by their names. For an LSTM `WeightDroppedLSTM` is faster.
+
+    Args:
+        module: The module.
+        weight_p: Probability that an entry of these weights is dropped, in training.
+        layer_names: The weights' names in the module.
+
+    Raises:
+        AttributeError: The module has no such parameter.
+    """
+
+    def __init__(
+        self, module: nn.Module, weight_p: float, layer_names: str | Sequence[str] = "weight_hh_l0"
+    ) -> None:
+        super().__init__()
+        self.module, self.weight_p = module, weight_p
+        self.layer_names = [layer_names] if isinstance(layer_names, str) else list(layer_names)
+        for name in self.layer_names:
+            module.get_parameter(name)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the module with what it takes."""
+        if not self.training or self.weight_p == 0.0:
+            return self.module(*args, **kwargs)
+        dropped = {
+            name: F.dropout(self.module.get_parameter(name), self.weight_p)
+            for name in self.layer_names
+        }
+        return functional_call(self.module, dropped, args, kwargs)
+
+    def reset(self) -> None:
+        """Let the module forget its state, if it keeps one."""
+        reset = getattr(self.module, "reset", None)
+        if reset is not None:
+            reset()
 
 
 class WeightDroppedLSTM(nn.Module):

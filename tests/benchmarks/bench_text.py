@@ -185,7 +185,7 @@ def _torte_classifier(numbers: Any, vocab: list[str], sizes: tuple[int, ...]) ->
     texts = _documents(numbers[0], bs, steps)
     loader = SortedDL(texts, bs=bs, shuffle=True, num_workers=0, before_batch=pad_input_chunk)
     dls: Any = DataLoaders(loader, loader)
-    dls.vocab = [vocab, ["no", "yes"]]
+    dls.vocab = vocab
     config = {"emb_sz": emb_sz, "n_hid": n_hid, "n_layers": n_layers}
     loss = CrossEntropyLossFlat()
     return text_classifier_learner(dls, AWD_LSTM, config=config, n_out=2, loss_func=loss)
@@ -202,7 +202,7 @@ def _fastai_classifier(numbers: Any, vocab: list[str], sizes: tuple[int, ...]) -
     texts = _documents(numbers[0], bs, steps)
     loader = SortedDL(texts, bs=bs, shuffle=True, num_workers=0, before_batch=pad_input_chunk)
     dls = DataLoaders(loader, loader)
-    dls.vocab = [vocab, ["no", "yes"]]
+    dls.vocab = vocab
     config = {**awd_lstm_clas_config, "emb_sz": emb_sz, "n_hid": n_hid, "n_layers": n_layers}
     return text_classifier_learner(
         dls, AWD_LSTM, config=config, pretrained=False, n_out=2, loss_func=CrossEntropyLossFlat()

@@ -89,6 +89,10 @@ def test_a_temperature_of_zero_takes_the_likeliest_word(trained) -> None:
     assert greedy == {trained.predict("I love", 6, top_k=1)}
     with pytest.raises(ValueError, match="temperature=-1 must be 0"):
         trained.predict("I love", temperature=-1)
+    with pytest.raises(ValueError, match="top_k=0 must be 1"):
+        trained.predict("I love", top_k=0)
+    with pytest.raises(ValueError, match=r"top_p=0.0 must be above 0"):
+        trained.predict("I love", top_p=0.0)
     last = {
         trained.predict(t, 4, temperature=0, only_last_word=True)[6:] for t in ("I love", "a love")
     }

@@ -43,6 +43,9 @@ def test_without_an_unknown_token_a_stranger_is_named() -> None:
 def test_a_vocabulary_is_needed() -> None:
     with pytest.raises(RuntimeError, match="has no vocabulary"):
         Numericalize()(["a"])
+    texts = TfmdLists(["a hat"], [Tokenizer(WhitespaceTokenizer()), Numericalize()], do_setup=False)
+    with pytest.raises(RuntimeError, match="has no vocabulary"):
+        texts[0]
 
 
 @given(st.lists(st.lists(st.sampled_from("abcdefg"), min_size=1), min_size=1))

@@ -75,7 +75,7 @@ class Choice:
         seed: Of the generator; by default another one each time.
 
     Raises:
-        ValueError: The temperature is negative.
+        ValueError: The temperature is negative, or nothing is left to choose from.
     """
 
     def __init__(
@@ -88,6 +88,10 @@ class Choice:
     ) -> None:
         if not temperature >= 0:
             raise ValueError(f"{temperature=} must be 0 (the likeliest word each time) or more")
+        if top_k is not None and top_k < 1:
+            raise ValueError(f"{top_k=} must be 1 or more, or None for all words")
+        if top_p is not None and not top_p > 0:
+            raise ValueError(f"{top_p=} must be above 0, or None for all words")
         self.temperature, self.min_p, self.top_k, self.top_p = temperature, min_p, top_k, top_p
         self.generator = torch.Generator()
         if seed is None:

@@ -182,7 +182,8 @@ class LMLearner(TextLearner):
             seed: Of the choice; by default another one each time.
 
         Raises:
-            ValueError: The temperature is negative, or the text has no token to go on from.
+            ValueError: The temperature is negative, `top_k` or `top_p` leave no word, or the text
+                has no token to go on from.
         """
         model: Any = self.model
         numbers = self.dls.train.dataset.tls[0].tfms(text).as_subclass(Tensor)

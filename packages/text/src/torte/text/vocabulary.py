@@ -82,6 +82,7 @@ class Numericalize(Transform):
         self.min_freq, self.max_vocab, self.special_toks = min_freq, max_vocab, special_toks
         self.vocab: list[str] | None = None
         self.o2i: dict[str, int] = {}
+        self.unknown: int | None = None
         if vocab is not None:
             self._take(vocab)
 

@@ -160,17 +160,14 @@ class DataParallel(Strategy):
         """Average the gradients that the processes have kept to themselves."""
         grads = [p.grad for p in self._held_by_all(learn.model) if p.grad is not None]
         for bucket in _buckets(grads):
-            if len(bucket) == 1:
-                flat = bucket[0]
-                dist.all_reduce(flat)
-                flat.div_(dist.get_world_size())
-                continue
-            flat = torch.cat([grad.reshape(-1) for grad in bucket])
+            is_single = len(bucket) == 1
+            flat = bucket[0] if is_single else torch.cat([grad.reshape(-1) for grad in bucket])
             dist.all_reduce(flat)
             flat.div_(dist.get_world_size())
-            pieces = flat.split([grad.numel() for grad in bucket])
-            shaped = [piece.view(grad.shape) for piece, grad in zip(pieces, bucket, strict=True)]
-            torch._foreach_copy_(bucket, shaped)
+            if not is_single:
+                pieces = flat.split([grad.numel() for grad in bucket])
+                shaped = [part.view(grad.shape) for part, grad in zip(pieces, bucket, strict=True)]
+                torch._foreach_copy_(bucket, shaped)
 
 
 class FullyShardedDataParallel(Strategy):

@@ -9,6 +9,7 @@ import queue
 import threading
 import time
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -281,6 +282,20 @@ def test_a_killed_worker_is_an_error_not_a_hang(kind):
     with pytest.raises(WorkerError, match=r"process of the loader died: .*(Killed|exited)"):
         list(loader)
     assert lists(DataLoader(range(4), bs=2, num_workers=2)) == [[0, 1], [2, 3]]
+
+
+@pytest.mark.parametrize("kind", [ConnectionResetError, EOFError, FileNotFoundError])
+def test_a_worker_that_is_gone_when_its_batch_is_fetched_is_an_error(kind, monkeypatch):
+    def gone(packed):
+        raise kind("gone")
+
+    monkeypatch.setattr("torte.data._tasks.pickle", SimpleNamespace(loads=gone))
+    loader = DataLoader(range(8), bs=4, num_workers=1, persistent_workers=True)
+    with pytest.raises(WorkerError, match=r"process of the loader died: it exited before") as info:
+        list(loader)
+    assert type(info.value.__cause__) is kind
+    monkeypatch.undo()
+    assert lists(loader) == [[0, 1, 2, 3], [4, 5, 6, 7]]
 
 
 def test_a_killed_persistent_worker_is_replaced():

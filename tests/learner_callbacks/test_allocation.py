@@ -18,7 +18,7 @@ from torch import nn
 torch.set_num_threads(1)
 defaults.keep_memory = sys.argv[1] == "keep"
 x = torch.randn(25_000, 10)
-batches = [(x, x[:, :1])] * 6
+batches = [(x, x[:, :1])] * 12  # how many times the heap has to grow is chance
 model = nn.Sequential(nn.Linear(10, 400), nn.ReLU(), nn.Linear(400, 1))  # 40 MB a layer
 learn = Learner((batches,), model, nn.MSELoss(), opt_func=torch.optim.SGD)
 

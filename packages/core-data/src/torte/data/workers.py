@@ -230,12 +230,21 @@ def _run_processes(loader: Any, tasks: Iterable[Task]) -> Iterator[Made]:
         if "timed out" in text:
             raise _timed_out(loader) from error
         if "exited unexpectedly" in text or "is killed by signal" in text:
-            raise WorkerError(
-                f"a worker process of the loader died: {text.strip(' .')}. It may have run out of"
-                " memory (the kernel's log says so) or crashed in a library; try fewer workers, a"
-                " smaller batch, or num_workers=0 to see where"
-            ) from error
+            raise _died(text.strip(" .")) from error
         raise
+    except (ConnectionError, EOFError, FileNotFoundError) as error:
+        # The memory of a batch is fetched from the worker that made it. What goes wrong in the
+        # user's code in a worker is part of what it sends, and is not raised here.
+        loader.worker_pool = None
+        raise _died(f"it exited before its batch was fetched ({type(error).__name__})") from error
+
+
+def _died(how: str) -> WorkerError:
+    return WorkerError(
+        f"a worker process of the loader died: {how}. It may have run out of memory (the kernel's"
+        " log says so) or crashed in a library; try fewer workers, a smaller batch, or"
+        " num_workers=0 to see where"
+    )
 
 
 def _timed_out(loader: Any) -> WorkerError:

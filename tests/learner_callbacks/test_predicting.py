@@ -129,6 +129,7 @@ class Draws(nn.Module):
     def __init__(self):
         super().__init__()
         self.inner, self.seen, self.modes = model(), 0, []
+        self.first, self.hidden = True, ("h", (torch.zeros(1), 2))
 
     def reset(self):
         self.seen = 100
@@ -137,6 +138,10 @@ class Draws(nn.Module):
         self.seen += 1
         self.modes.append(self.training)
         self.last = x
+        if hasattr(self, "first"):  # as many attributes as before, of other names
+            del self.first, self.last
+            self.second = self.third = x
+        self.hidden[1][0].add_(1)
         return self.inner(x) + torch.rand(2) + self.seen
 
 
@@ -146,6 +151,8 @@ def test_nothing_is_left_changed():
     learn.fit(1, 1e-3)
     learn.model.train()
     learn.model.inner[1].eval()
+    learn.model.first = True
+    hidden = learn.model.hidden[1][0].item()
     its = by_a_pass(learn, 4)[1:]
     fields = {name: value for name, value in vars(learn).items() if name != "model"}
     attributes = {**vars(learn.model), "modes": list(learn.model.modes)}
@@ -157,6 +164,7 @@ def test_nothing_is_left_changed():
     same(one, its)
     assert all(getattr(learn, name) is value for name, value in fields.items())
     assert vars(learn.model) == attributes
+    assert learn.model.hidden[1][0].item() == hidden
     assert [each.training for each in learn.model.inner] == [True, False, True]
     assert random.getstate() == states[0]
     assert np.random.get_state()[1].tolist() == states[1]  # noqa: NPY002

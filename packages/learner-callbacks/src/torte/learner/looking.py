@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from operator import itemgetter
 from typing import Any
 
 from torte.learner.batch_loop import LOOP_STATE
@@ -16,6 +17,8 @@ from torte.learner.state import (
 
 __all__ = ["Looking"]
 
+_loop_state = itemgetter(*LOOP_STATE)
+
 
 class Looking(TrainingLoop):
     """The part of the Learner that puts things back after it was looked at."""
@@ -23,11 +26,11 @@ class Looking(TrainingLoop):
     @contextmanager
     def _loop_state_restored(self) -> Iterator[None]:
         """Put the loop's own fields back at the end of the block, however it ends."""
-        fields = {name: getattr(self, name) for name in LOOP_STATE}
+        fields = _loop_state(self.__dict__)
         try:
             yield
         finally:
-            self.__dict__.update(fields)
+            self.__dict__.update(zip(LOOP_STATE, fields, strict=True))
 
     @contextmanager
     def looking(self, *loaders: Any) -> Iterator[None]:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from torte.data.one_item import batch_of_one
 from torte.data.seeding import GlobalSeeds
@@ -18,7 +19,7 @@ from torte.learner.events import Event
 from torte.learner.loaders import loader_length, loaders_of
 from torte.learner.looking import Looking
 from torte.learner.recorder import Recorder
-from torte.learner.state import module_attributes_restored
+from torte.learner.state import MODULE_TABLES, modules_of, remember_attributes
 
 __all__ = ["Predicting"]
 
@@ -105,9 +106,10 @@ class Predicting(Looking):
         loss_func: Any = self.loss_func
         activation = getattr(loss_func, "activation", noop)
         decodes = getattr(loss_func, "decodes", noop)
-        with self._untouched(), torch.no_grad():
+        modules = modules_of(self.model)
+        with self._untouched(modules), torch.no_grad():
             self._use(like)
-            self._ready_model(like)
+            self._ready_model(modules)
             self.split(batch)
             inputs = detached(self.xb)
             self.predict_batch()
@@ -115,29 +117,33 @@ class Predicting(Looking):
         return _single(inputs), preds, decodes(preds)
 
     @contextmanager
-    def _untouched(self) -> Iterator[None]:
+    def _untouched(self, modules: list[nn.Module]) -> Iterator[None]:
         """Put back what a forward pass and the methods around it change."""
-        gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-        with (
-            torch.random.fork_rng(gpus),
-            module_attributes_restored(self.model),
-            self._loop_state_restored(),
-        ):
-            yield
+        back = remember_attributes(modules, skip=MODULE_TABLES)
+        main, gpus = torch.get_rng_state(), _gpu_generators()
+        try:
+            with self._loop_state_restored():
+                yield
+        finally:
+            back()
+            torch.set_rng_state(main)
+            if gpus:
+                torch.cuda.set_rng_state_all(gpus)
 
-    def _ready_model(self, like: Any) -> None:
+    def _ready_model(self, modules: list[nn.Module]) -> None:
         """Device, evaluation mode and a fresh hidden state, as `TrainEvalCallback` has it."""
-        first = next(self.model.parameters(), None)
         device = getattr(self.dls, "device", None)
-        if device is not None and (first is None or first.device != self._device):
+        if device is not None and _device_of(modules) != self._device:
             self.model.to(device)
         reset = getattr(self.model, "reset", None)
         if callable(reset):
             reset()
         self.training = False
         # Telling a model of many small layers what it knows takes as long as running it.
-        if any(module.training for module in self.model.modules()):
-            self.model.eval()
+        for module in modules:
+            if module.training:
+                self.model.eval()
+                break
 
     # -- by a pass -------------------------------------------------------------------------------
 
@@ -185,6 +191,19 @@ def _replaces_a_pass(cls: type) -> bool:
     from torte.learner.inference import Inference
 
     return any(getattr(cls, name) is not getattr(Inference, name) for name in (*_PASS, "get_preds"))
+
+
+def _gpu_generators() -> list[torch.Tensor]:
+    return torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+
+
+def _device_of(modules: list[nn.Module]) -> torch.device | None:
+    """The device of the first parameter."""
+    for module in modules:
+        for parameter in module._parameters.values():
+            if parameter is not None:
+                return parameter.device
+    return None
 
 
 def _as_batch(item: Any) -> tuple[Any, ...]:

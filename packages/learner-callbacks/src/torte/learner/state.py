@@ -23,8 +23,10 @@ __all__ = [
     "loaders_restored",
     "model_restored",
     "module_attributes_restored",
+    "modules_of",
     "optimizer_restored",
     "remember",
+    "remember_attributes",
     "rng_restored",
 ]
 
@@ -41,6 +43,15 @@ def copy_state(value: Any) -> Any:
 
 
 _MUTABLE = (torch.Tensor, dict, list, tuple, set)
+_IMMUTABLE = frozenset({bool, int, float, str, bytes, type(None)})
+
+
+def _is_fixed(value: Any) -> bool:
+    """Whether `remember` has nothing to do for a value (a layer's attributes mostly are such)."""
+    kind = type(value)
+    if kind is tuple:
+        return _IMMUTABLE.issuperset(map(type, value)) or all(map(_is_fixed, value))
+    return kind in _IMMUTABLE or not isinstance(value, _MUTABLE)
 
 
 def remember(value: Any) -> Callable[[], Any]:
@@ -55,12 +66,12 @@ def remember(value: Any) -> Callable[[], Any]:
         entries = {key: remember(item) for key, item in value.items()}
         return lambda: _refill_dict(value, {key: back() for key, back in entries.items()})
     if type(value) is list:
-        if not any(isinstance(item, _MUTABLE) for item in value):
+        if all(_is_fixed(item) for item in value):
             plain = value.copy()
             return lambda: _refill_list(value, plain)
         items = [remember(item) for item in value]
         return lambda: _refill_list(value, [back() for back in items])
-    if type(value) is tuple and any(isinstance(item, _MUTABLE) for item in value):
+    if type(value) is tuple and not _is_fixed(value):
         parts = [remember(item) for item in value]
         return lambda: ([back() for back in parts], value)[1]
     if type(value) is set:
@@ -122,8 +133,11 @@ def module_attributes_restored(model: nn.Module) -> Iterator[None]:
 
     Among them is the hidden state that recurrent models carry from batch to batch.
     """
-    with attributes_restored(model.modules(), skip=MODULE_TABLES):
+    back = remember_attributes(modules_of(model), skip=MODULE_TABLES)
+    try:
         yield
+    finally:
+        back()
 
 
 @contextmanager
@@ -152,27 +166,53 @@ def optimizer_restored(optimizer: Any) -> Iterator[None]:
         optimizer.load_state_dict(saved)
 
 
-@contextmanager
-def attributes_restored(
+def modules_of(model: nn.Module) -> list[nn.Module]:
+    """Every module of a model once, the model first, in half the time of `Module.modules`."""
+    found, seen = [model], {id(model)}
+    for module in found:  # grows as the walk goes on
+        for child in module._modules.values():
+            if child is not None and id(child) not in seen:
+                seen.add(id(child))
+                found.append(child)
+    return found
+
+
+def remember_attributes(
     objects: Iterable[Any], skip: frozenset[str] = frozenset()
-) -> Iterator[None]:
-    """Leave the attributes of objects as they were, in place (see `remember`)."""
-    saved: list[tuple[dict[str, Any], dict[str, Any]]] = []
+) -> Callable[[], None]:
+    """Return a function that puts the attributes of objects back, in place (see `remember`)."""
+    saved: list[tuple[dict[str, Any], dict[str, Any], int]] = []
     backs: list[Callable[[], Any]] = []
     for one in objects:
         table = vars(one)
-        kept = {name: table[name] for name in table.keys() - skip}
-        saved.append((table, kept))
-        backs.extend(remember(value) for value in kept.values() if isinstance(value, _MUTABLE))
+        kept = {name: value for name, value in table.items() if name not in skip}
+        saved.append((table, kept, len(table)))
+        backs += [
+            remember(value)
+            for value in kept.values()
+            if type(value) not in _IMMUTABLE and not _is_fixed(value)
+        ]
+
+    def back_all() -> None:
+        for back in backs:
+            back()
+        for table, kept, length in saved:
+            table.update(kept)
+            if len(table) > length:
+                for name in table.keys() - skip - kept.keys():
+                    del table[name]
+
+    return back_all
+
+
+@contextmanager
+def attributes_restored(objects: Iterable[Any]) -> Iterator[None]:
+    """Leave the attributes of objects as they were, in place (see `remember`)."""
+    back = remember_attributes(objects)
     try:
         yield
     finally:
-        for back in backs:
-            back()
-        for table, kept in saved:
-            for name in table.keys() - skip - kept.keys():
-                del table[name]
-            table.update(kept)
+        back()
 
 
 @contextmanager

@@ -11,7 +11,9 @@ import pytest
 import torch
 from PIL import Image
 from torte.data import CategoryBlock, DataBlock, IndexSplitter, RegressionBlock
+from torte.data.errors import ItemError
 from torte.data.tensors import plain
+from torte.data.vocabularies import UnknownLabelError
 from torte.vision.annotations import AnnotationFileError, bb_pad, get_annotations
 from torte.vision.blocks import BBoxBlock, BBoxLblBlock, ImageBlock, MaskBlock, PointBlock
 from torte.vision.items import Resize
@@ -219,7 +221,7 @@ def test_points_that_are_none_name_their_file(good, points, message):
     assert str(good) in str(caught.value)
 
 
-def boxes_of(good: Path, boxes: Any, labels: list[str]) -> tuple[Any, Any]:
+def boxes_of(good: Path, boxes: Any, labels: list[Any]) -> tuple[Any, Any]:
     items = [(good, boxes, labels), (good, [[4, 3, 20, 15]], ["dog"]), (good, [], [])]
     _, found, classes = batch_of(items, ImageBlock, BBoxBlock, BBoxLblBlock(vocab=["cat", "dog"]))
     return plain(found), plain(classes)
@@ -253,6 +255,37 @@ def test_boxes_that_are_none(good):
         boxes_of(good, [[1, 1, 5, 5], [2, 2, 6, 6]], ["cat"])
     with pytest.raises(ValueError, match="1 boxes and 2 labels"):
         bb_pad([(torch.zeros(3, 4, 4), torch.tensor([[0, 0, 1.0, 1]]), torch.tensor([1, 2]))])
+
+
+@pytest.mark.parametrize("vocab", [["cat", "dog"], None], ids=["given", "learned"])
+@pytest.mark.parametrize("add_na", [True, False])
+def test_a_box_of_an_unknown_class_is_named_with_its_file(tmp_path, good, vocab, add_na):
+    """Not taken for "#na#", which is the padding: the detector would learn to see nothing there."""
+    other = tmp_path / "other.png"
+    other.write_bytes(good.read_bytes())
+    boxes = [[1, 1, 9, 9], [2, 3, 20, 20]]
+    items = [(good, boxes, ["cat", "dog"]), (other, boxes, ["cat", "dragon"])]
+    dls = DataBlock(
+        blocks=(ImageBlock, BBoxBlock, BBoxLblBlock(vocab=vocab, add_na=add_na)),
+        n_inp=1,
+        getters=[lambda item, place=place: item[place] for place in range(3)],
+        splitter=IndexSplitter([1]),
+    ).dataloaders(items, bs=1, num_workers=0, device="cpu")
+    assert plain(dls.train.one_batch()[2]).tolist() == [[1, 2] if add_na else [0, 1]]
+    with pytest.raises(ItemError, match=r"label 'dragon' not in the vocabulary") as caught:
+        dls.valid.one_batch()
+    assert isinstance(caught.value.__cause__, UnknownLabelError)
+    assert "BBoxLblBlock(vocab=…)" in str(caught.value)
+    assert str(other) in str(caught.value)
+
+
+def test_a_box_without_a_class_is_named_with_its_file(good):
+    boxes = [[1, 1, 9, 9], [2, 3, 20, 20]]
+    with pytest.raises(
+        ItemError, match=r"has no label \(\[None\]\).*leave such boxes out"
+    ) as error:
+        boxes_of(good, boxes, ["cat", None])
+    assert str(good) in str(error.value)
 
 
 def test_targets_of_another_kind_are_named(good):

@@ -15,20 +15,22 @@ MISSING: Final = "#na#"
 class UnknownLabelError(KeyError):
     """A label that is not in the vocabulary.
 
-    Attributes:
+    Args:
         labels: The labels at fault.
+        vocab: The labels that there are.
+        remedy: A sentence of what to do, where `add_na=True` does not help.
     """
 
-    def __init__(self, labels: list[Any], vocab: Sequence[Any]) -> None:
-        super().__init__(labels, vocab)
-        self.labels, self.vocab = labels, vocab
+    def __init__(self, labels: list[Any], vocab: Sequence[Any], remedy: str | None = None) -> None:
+        super().__init__(labels, vocab, remedy)
+        self.labels, self.vocab, self.remedy = labels, vocab, remedy
 
     def __str__(self) -> str:
         if any(is_missing(label) for label in self.labels):
-            return (
-                f"an item has no label ({self.labels!r}): leave such items out, or let missing "
-                f"labels count as {MISSING!r} (`add_na=True`)"
+            remedy = self.remedy or (
+                f"leave such items out, or let missing labels count as {MISSING!r} (`add_na=True`)"
             )
+            return f"an item has no label ({self.labels!r}): {remedy}"
         what = "label" if len(self.labels) == 1 else "labels"
         named = ", ".join(repr(label) for label in self.labels)
         shown = ", ".join(repr(v) for v in self.vocab[:10]) + (
@@ -37,14 +39,17 @@ class UnknownLabelError(KeyError):
         words = {str(v): v for v in self.vocab}
         near = [words[w] for w in get_close_matches(str(self.labels[0]), words, n=1)]
         hint = f" Did you mean {near[0]!r}?" if near else ""
+        remedy = self.remedy or (
+            f"Give the whole vocabulary (`vocab=`), or let unknown labels count as {MISSING!r} "
+            "(`add_na=True`)."
+        )
         return (
             f"{what} {named} not in the vocabulary of {len(self.vocab)} categories ({shown}): it "
-            f"was not in the training data.{hint} Give the whole vocabulary (`vocab=`), or let "
-            f"unknown labels count as {MISSING!r} (`add_na=True`)."
+            f"was not in the training data.{hint} {remedy}"
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.labels, self.vocab)
+        return type(self), (self.labels, self.vocab, self.remedy)
 
 
 def plain_label(label: Any) -> Any:

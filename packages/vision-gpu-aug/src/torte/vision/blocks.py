@@ -5,12 +5,11 @@ from typing import Any
 
 import torte.vision.display  # noqa: F401 - whoever makes batches of images can look at them
 from torte.data.blocks import TransformBlock
-from torte.data.categories import MultiCategorize
 from torte.data.images import PILBase, PILImage, PILMask
 from torte.data.numeric import IntToFloatTensor
 from torte.data.tensors import TensorBBox, TensorPoint
 from torte.vision.annotations import bb_pad
-from torte.vision.target_tfms import AddMaskCodes, CheckMask, PointScaler
+from torte.vision.target_tfms import AddMaskCodes, BBoxCategorize, CheckMask, PointScaler
 
 __all__ = ["BBoxBlock", "BBoxLblBlock", "ImageBlock", "MaskBlock", "PointBlock"]
 
@@ -56,10 +55,10 @@ def BBoxBlock() -> TransformBlock:  # noqa: N802
 
 
 def BBoxLblBlock(vocab: Iterable[Any] | None = None, add_na: bool = True) -> TransformBlock:  # noqa: N802
-    """The labels of a `BBoxBlock`'s boxes, one a box.
+    """The labels of a `BBoxBlock`'s boxes, one a box; other classes are an `UnknownLabelError`.
 
     Args:
         vocab: The classes; by default those of the training items.
         add_na: Whether class 0 is "#na#", the label of padding and of the background.
     """
-    return TransformBlock(type_tfms=MultiCategorize(vocab=vocab, add_na=add_na))
+    return TransformBlock(type_tfms=BBoxCategorize(vocab=vocab, add_na=add_na))

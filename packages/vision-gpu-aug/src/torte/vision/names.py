@@ -222,6 +222,7 @@ from torte.vision.statistics import (
 )
 from torte.vision.target_tfms import (
     AddMaskCodes,
+    BBoxCategorize,
     CheckMask,
     MaskValueError,
     PointScaler,
@@ -241,6 +242,7 @@ __all__ = [
     "Augmentation",
     "Augmented",
     "BBoxBlock",
+    "BBoxCategorize",
     "BBoxLblBlock",
     "BodyCutError",
     "BoxMeanAveragePrecision",

@@ -7,17 +7,22 @@ import numpy as np
 import torch
 from PIL import Image
 
+from torte.data.categories import MultiCategorize
 from torte.data.images import PILMask
 from torte.data.tensors import (
     TensorBBox,
     TensorImageBase,
     TensorMask,
+    TensorMultiCategory,
     TensorPoint,
     plain,
 )
+from torte.data.vocabularies import UnknownLabelError, is_missing, plain_label
 from torte.dispatch import DisplayedTransform, ItemTransform, L, serializable
 
-__all__ = ["AddMaskCodes", "CheckMask", "MaskValueError", "PointScaler"]
+__all__ = ["AddMaskCodes", "BBoxCategorize", "CheckMask", "MaskValueError", "PointScaler"]
+
+_BOX_REMEDY = "Give every class, `BBoxLblBlock(vocab=…)`, or leave such boxes out."
 
 
 class MaskValueError(ValueError):
@@ -92,6 +97,32 @@ class AddMaskCodes(DisplayedTransform):
         named = o.as_subclass(TensorMask)
         vars(named).update(codes=list(self.codes))
         return named
+
+
+@serializable
+class BBoxCategorize(MultiCategorize):
+    """The labels of an item's boxes to their numbers; unknown ones do not count as "#na#".
+
+    That class is the padding's, and a detector that learned boxes by it would learn to say nothing
+    where they are.
+
+    Args:
+        vocab: The classes, kept in this order; otherwise the sorted ones of the training split.
+        add_na: Whether class 0 is "#na#".
+    """
+
+    def encodes(self, o: Any) -> TensorMultiCategory:
+        """The numbers of the labels, int64 of shape (boxes,).
+
+        Raises:
+            UnknownLabelError: Names every label that is not in the vocabulary.
+        """
+        if self.vocab is not None and not is_missing(o):
+            labels = [plain_label(label) for label in ([o] if isinstance(o, str) else o)]
+            unknown = [label for label in labels if label not in self.vocab]
+            if unknown:
+                raise UnknownLabelError(unknown, self.vocab, _BOX_REMEDY)
+        return super().encodes(o)
 
 
 @serializable

@@ -5,8 +5,10 @@
     uv run --group bench python -m tests.benchmarks --list
 
 Each part is a script beside this file that runs alone too. What it prints it records, and the page
-`outputs/benchmarks/README.md` holds the tables, with plots of what grows. A peer that is not
-installed is told as absent; a part that fails is told as failed, with its last lines.
+`outputs/benchmarks/README.md` holds the tables, with plots of what grows. What parts recorded is
+kept beside the page: running some of them anew leaves the others on it, each with its commit and
+day. A peer that is not installed is told as absent; a part that fails is told as failed, with its
+last lines.
 """
 
 import argparse
@@ -23,7 +25,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 from common import RECORDS  # noqa: E402
-from scorecard import Part, write_page  # noqa: E402
+from scorecard import keep, kept, write_page  # noqa: E402
 
 
 class Run(NamedTuple):
@@ -98,12 +100,10 @@ def run(part: Run, folder: Path, data: Path | None) -> list[dict[str, Any]]:
 def main(chosen: Sequence[str], outputs: Path, data: Path | None) -> None:
     """Run the chosen parts, all of them if there are none, and write the page after each."""
     outputs.mkdir(parents=True, exist_ok=True)
-    results: list[Part] = []
     for name in chosen or PARTS:
         print(f"\n=== {name}", flush=True)  # noqa: T201
-        records = [each for script in PARTS[name] for each in run(script, outputs, data)]
-        results.append(Part(name, records))
-        write_page(results, outputs)
+        keep(name, [each for script in PARTS[name] for each in run(script, outputs, data)], outputs)
+        write_page(kept(PARTS, outputs), outputs)
     print(f"\n{outputs / 'README.md'}")  # noqa: T201
 
 

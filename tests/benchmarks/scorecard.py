@@ -1,12 +1,15 @@
 """The page of the scorecard: tables and plots out of what the benchmarks recorded."""
 
+import datetime
+import json
 import os
 import platform
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["Part", "write_page"]
+__all__ = ["Part", "keep", "kept", "write_page"]
 
 Record = dict[str, Any]
 
@@ -17,10 +20,37 @@ the row whose ratio is 1."""
 
 
 class Part(NamedTuple):
-    """One part of the scorecard and what was recorded."""
+    """One part of the scorecard: what was recorded, and of what, where and when."""
 
     name: str
     records: list[Record]
+    origin: str
+
+
+def keep(name: str, records: list[Record], outputs: Path) -> None:
+    """Keep what a part recorded, in place of what it recorded before."""
+    folder = outputs / "records"
+    folder.mkdir(exist_ok=True)
+    part = Part(name, records, f"{commit()}, {datetime.date.today()}, {machine()}")
+    (folder / f"{name}.json").write_text(json.dumps(part._asdict()), encoding="utf-8")
+
+
+def kept(names: Iterable[str], outputs: Path) -> list[Part]:
+    """The parts of these names that were ever run, each as it last was."""
+    files = [outputs / "records" / f"{name}.json" for name in names]
+    return [Part(**json.loads(file.read_text(encoding="utf-8"))) for file in files if file.exists()]
+
+
+def commit() -> str:
+    """What was measured: the commit, and whether the files differ from it."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=10"]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "no commit"
+    return f"commit {done.stdout.strip()}"
 
 
 def machine() -> str:
@@ -117,6 +147,7 @@ def curves(record: Record, file: Path) -> Iterator[str]:
 def section(part: Part, outputs: Path) -> Iterator[str]:
     """Everything that a part recorded, in its order."""
     yield f"## {part.name}"
+    yield f"\n*{part.origin}*"
     for number, record in enumerate(part.records):
         kind = record["kind"]
         if kind in ("table", "facts", "curves"):
@@ -143,7 +174,7 @@ def write_page(parts: list[Part], outputs: Path) -> None:
     lines = [
         "# Scorecard",
         "",
-        f"{machine()}. {accelerator()}",
+        accelerator(),
         "",
         HOW_TO_READ,
     ]

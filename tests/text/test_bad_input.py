@@ -8,12 +8,14 @@ import pandas as pd
 import pytest
 import spacy
 import torch
-from torte.data import ItemError, TfmdLists
+from torte.data import CategoryBlock, ColReader, DataBlock, ItemError, TfmdLists
+from torte.learner import load_learner
 from torte.text import (
     AWD_LSTM,
     Numericalize,
     SentencePieceTokenizer,
     SpacyTokenizer,
+    TextBlock,
     TextDataLoaders,
     Tokenizer,
     WhitespaceTokenizer,
@@ -96,6 +98,23 @@ def test_texts_without_a_token_make_batches_and_are_classified() -> None:
         ).predict("")  # fmt: skip
 
 
+@pytest.mark.parametrize("tok", [SpacyTokenizer(), WhitespaceTokenizer()])
+def test_halves_of_surrogate_pairs_are_one_sign_in_tokens_tables_and_files(tok, tmp_path) -> None:
+    text = ODD["a lone surrogate"]
+    expected = ["xxbos", "half", "\ufffd", "of", "a", "pair", "\ufffd"]
+    assert tokenize1(text, tok) == expected
+    assert list(parallel_tokenize([text] * 3, tok, n_workers=2)) == [expected] * 3
+    frame = frame_of([text] * 18)
+    assert tokenize_df(frame, "text", tok=tok)[0]["text"][3] == expected
+    dls = TextDataLoaders.from_df(
+        frame, text_col="text", label_col="label", bs=8, tok_kwargs={"tok": tok}, path=tmp_path
+    )
+    learn = text_classifier_learner(dls, AWD_LSTM, config=SMALL)
+    learn.show_results(max_n=8)  # pandas cannot hold such halves
+    again = load_learner(learn.export("model.torte"))
+    torch.testing.assert_close(again.predict(text)[2], learn.predict(text)[2])
+
+
 def test_right_to_left_words_keep_their_order() -> None:
     text = ODD["right to left"]
     assert tokenize1(text, SpacyTokenizer("ar"))[1:] == text.split()
@@ -150,8 +169,44 @@ def test_a_row_without_a_label_is_named(missing) -> None:
 
 
 def test_a_column_that_is_not_there_is_named() -> None:
-    with pytest.raises(KeyError, match="review"):
+    with pytest.raises(
+        KeyError, match=r"no row with a column 'review': it has \['label', 'text'\]"
+    ):
         TextDataLoaders.from_df(frame_of([]), text_col="review", label_col="label")
+
+
+@pytest.mark.parametrize("item", [None, 5, ["a"], ("a",), b"a", np.nan])
+def test_what_is_no_text_is_refused_by_predictions(item) -> None:
+    frame = frame_of([])
+    dls = TextDataLoaders.from_df(frame, text_col="text", label_col="label", bs=8)
+    with pytest.raises(
+        TypeError, match=r"an item of type \w+ fits nowhere.*expected one of.*'str'"
+    ):
+        text_classifier_learner(dls, AWD_LSTM, config=SMALL).predict(item)
+    language = TextDataLoaders.from_df(frame, text_col="text", is_lm=True, bs=8, seq_len=5)
+    with pytest.raises(TypeError, match="goes on with a text, not with"):
+        language_model_learner(language, AWD_LSTM, config=SMALL).predict(item)
+
+
+def test_a_path_is_read_by_predictions_and_a_missing_file_is_named(tmp_path) -> None:
+    dls = TextDataLoaders.from_df(frame_of([]), text_col="text", label_col="label", bs=8)
+    learn = text_classifier_learner(dls, AWD_LSTM, config=SMALL)
+    (tmp_path / "a.txt").write_text("some words about a coat")
+    said = learn.predict(tmp_path / "a.txt")
+    torch.testing.assert_close(said[2], learn.predict("some words about a coat")[2])
+    with pytest.raises(FileNotFoundError, match=r"b\.txt"):
+        learn.predict(tmp_path / "b.txt")
+
+
+def test_texts_without_a_tokenizer_are_told_from_lists_of_tokens() -> None:
+    def loaders(text):
+        block = DataBlock((text, CategoryBlock), get_x=ColReader("text"), get_y=ColReader("label"))
+        return block.dataloaders(frame_of([]), bs=8)
+
+    with pytest.raises(TypeError, match=r"a text of the batch is 'some .*TextBlock\(Tokenizer\(\)"):
+        loaders(TextBlock()).one_batch()
+    with pytest.raises(TypeError, match=r"no list of tokens.*TextBlock\(Tokenizer\(tok\)\)"):
+        loaders(TextBlock(lambda text: [text.split()]))
 
 
 # -- files -----------------------------------------------------------------------------------------

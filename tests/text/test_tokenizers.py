@@ -3,14 +3,18 @@
 import json
 import pickle
 
+import pandas as pd
 import pytest
 import spacy
+from torte.data import DataBlock, RandomSplitter
 from torte.dispatch import describe, rebuild
 from torte.text import (
     BaseTokenizer,
     HuggingFaceTokenizer,
     SentencePieceTokenizer,
     SpacyTokenizer,
+    TextBlock,
+    TextDataLoaders,
     Tokenizer,
     TokenizeWithRules,
     WhitespaceTokenizer,
@@ -114,6 +118,54 @@ def test_a_hugging_face_tokenizer_serves_as_it_is() -> None:
     wrapped = HuggingFaceTokenizer(made)
     assert wrapped.vocab == ["a", "b", "?"]
     assert list(TokenizeWithRules(wrapped, rules=[], post_rules=[])(["b a c"])) == [["b", "a", "?"]]
+
+
+def test_bare_tokenizers_classes_and_hugging_faces_own_are_taken() -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0, "b": 1, "?": 2}, "?"))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    assert Tokenizer(made, rules=[])("b a c") == ["b", "a", "?"]
+    assert Tokenizer(WhitespaceTokenizer)("b-a c") == ["xxbos", "b-a", "c"]
+    for wrong in (Tokenizer(), "spacy", 5):
+        with pytest.raises(TypeError, match=f"tok is {wrong!r}"):
+            Tokenizer(wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong", [str.split, lambda texts: texts, lambda text: text.split(), lambda texts: 5]
+)
+def test_what_is_called_with_one_text_is_told_from_a_tokenizer(wrong) -> None:
+    with pytest.raises((TypeError, AttributeError)) as caught:
+        Tokenizer(wrong)("a b")
+    assert (
+        "called with an iterable of texts and gives a list of tokens" in caught.value.__notes__[0]
+    )
+
+
+def words_by_dash(text: str) -> list[str]:
+    return text.split("-")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (WhitespaceTokenizer(), ["xxbos", "a-b", "c"]),
+        (WhitespaceTokenizer, ["xxbos", "a-b", "c"]),
+        (SpacyTokenizer(), ["xxbos", "a", "-", "b", "c"]),
+        (Tokenizer(WhitespaceTokenizer(), rules=[]), ["a-b", "c"]),
+        (Tokenizer, ["xxbos", "a", "-", "b", "c"]),
+        (words_by_dash, ["a", "b c"]),
+    ],
+    ids=["tokenizer", "its class", "spaCy", "step", "its class too", "function of one text"],
+)
+def test_a_block_takes_a_tokenizer_in_any_form(given, expected) -> None:
+    block = DataBlock(TextBlock(given, min_freq=1), splitter=RandomSplitter(0.5))
+    (numbers,) = block.datasets(["a-b c"] * 4).train[0]
+    words = block.datasets(["a-b c"] * 4).vocab
+    assert [words[n] for n in numbers.tolist()] == expected
+    frame = pd.DataFrame({"text": ["a-b c"] * 8, "label": ["x", "y"] * 4})
+    dls = TextDataLoaders.from_df(frame, text_col="text", label_col="label", bs=2, tok_tfm=given)
+    assert len(dls.one_batch()[0]) == 2
 
 
 def test_a_corpus_is_tokenized_once_and_found_again(tmp_path) -> None:

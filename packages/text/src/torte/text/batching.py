@@ -24,8 +24,19 @@ __all__ = [
 
 
 def _lengths(texts: Sequence[Tensor]) -> tuple[list[int], int]:
-    """Return the length of each text, and that of the longest."""
-    lengths = [text.shape[0] for text in texts]
+    """Return the length of each text, and that of the longest.
+
+    Raises:
+        TypeError: One is no tensor.
+    """
+    try:
+        lengths = [text.shape[0] for text in texts]
+    except AttributeError as error:
+        wrong = next(text for text in texts if not hasattr(text, "shape"))
+        raise TypeError(
+            f"a text of the batch is {wrong!r:.60}, no tensor of token numbers: give its block a "
+            "tokenizer, as TextBlock(Tokenizer())"
+        ) from error
     return lengths, max(lengths, default=0)
 
 

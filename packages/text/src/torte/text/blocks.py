@@ -8,7 +8,7 @@ from torte.data.blocks import TransformBlock
 from torte.text.batching import PadChunk, SortedDL
 from torte.text.language_loader import LMDataLoader
 from torte.text.reading import TextReader
-from torte.text.tokenizer import Tokenizer
+from torte.text.tokenizer import Tokenizer, tokenizing_step
 from torte.text.vocabulary import Numericalize, reverse_text
 
 __all__ = ["TextBlock"]
@@ -18,7 +18,8 @@ class TextBlock(TransformBlock):
     """Texts, as input of a classifier or of a language model.
 
     Args:
-        tok_tfm: The tokenizer; None where items are lists of tokens already.
+        tok_tfm: The tokenizer, bare or in a `Tokenizer`; a function from one text to its tokens; or
+            None where items are lists of tokens already.
         reader: From items to text, where they are not text themselves.
         vocab: The tokens in the order of their numbers; by default those of the training texts.
         is_lm: Whether texts are for a language model.
@@ -31,7 +32,7 @@ class TextBlock(TransformBlock):
 
     def __init__(
         self,
-        tok_tfm: Tokenizer | None = None,
+        tok_tfm: Any = None,
         vocab: Sequence[str] | None = None,
         is_lm: bool = False,
         seq_len: int = 72,
@@ -43,7 +44,8 @@ class TextBlock(TransformBlock):
     ) -> None:
         numericalize = Numericalize(vocab, min_freq, max_vocab, special_toks)
         reverse = reverse_text if backwards else None
-        steps = [s for s in (reader, tok_tfm, numericalize, reverse) if s is not None]
+        tokenize = tokenizing_step(tok_tfm)
+        steps = [s for s in (reader, tokenize, numericalize, reverse) if s is not None]
         if is_lm:
             super().__init__(steps, dl_type=LMDataLoader, dls_kwargs={"seq_len": seq_len})
         else:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-__all__ = ["checked_texts"]
+__all__ = ["checked_texts", "whole_text"]
 
 
 def checked_texts(texts: Iterable[str]) -> Iterator[str]:
@@ -17,3 +17,14 @@ def checked_texts(texts: Iterable[str]) -> Iterator[str]:
                 f"text number {place} is {text!r}, not a string: drop or fill such rows"
             )
         yield text
+
+
+def whole_text(text: str) -> str:
+    """Put `\ufffd` for halves of surrogate pairs, which no file, table or tokenizer can hold."""
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text

@@ -182,9 +182,12 @@ class LMLearner(TextLearner):
             seed: Of the choice; by default another one each time.
 
         Raises:
+            TypeError: The text is no string.
             ValueError: The temperature is negative, `top_k` or `top_p` leave no word, or the text
                 has no token to go on from.
         """
+        if not isinstance(text, str):
+            raise TypeError(f"a language model goes on with a text, not with {text!r:.80}")
         model: Any = self.model
         numbers = self.dls.train.dataset.tls[0].tfms(text).as_subclass(Tensor)
         choose = Choice(temperature, min_p, top_k, top_p, seed)

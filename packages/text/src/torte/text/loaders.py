@@ -40,7 +40,7 @@ class TextDataLoaders(DataLoaders):
         is_lm: bool = False,
         seq_len: int = 72,
         tok_kwargs: dict[str, Any] | None = None,
-        tok_tfm: Tokenizer | None = None,
+        tok_tfm: Any = None,
         backwards: bool = False,
         splitter: Any = None,
         **kwargs: Any,
@@ -58,7 +58,7 @@ class TextDataLoaders(DataLoaders):
             is_lm: Whether to make batches for a language model.
             seq_len: Steps that a model reads at once.
             tok_kwargs: For `Tokenizer`.
-            tok_tfm: The tokenizer, where it is made already.
+            tok_tfm: The tokenizer, where it is made already; see `TextBlock`.
             backwards: Whether texts are read from the end.
             splitter: From files to those to train and to validate on; by default by folder.
             **kwargs: For `DataBlock.dataloaders`.
@@ -100,7 +100,7 @@ class TextDataLoaders(DataLoaders):
         valid_col: int | str | None = None,
         seq_len: int = 72,
         tok_kwargs: dict[str, Any] | None = None,
-        tok_tfm: Tokenizer | None = None,
+        tok_tfm: Any = None,
         backwards: bool = False,
         tok_text_col: str = "text",
         **kwargs: Any,
@@ -121,7 +121,7 @@ class TextDataLoaders(DataLoaders):
             valid_col: A column that is true where a row is for validation.
             seq_len: Steps that a model reads at once.
             tok_kwargs: For `Tokenizer`.
-            tok_tfm: The tokenizer, where it is made already.
+            tok_tfm: The tokenizer, where it is made already; see `TextBlock`.
             backwards: Whether texts are read from the end.
             tok_text_col: Accepted for compatibility: tokens are not put into the frame.
             **kwargs: For `DataBlock.dataloaders`.

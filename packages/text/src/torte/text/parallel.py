@@ -21,7 +21,7 @@ from torte.data.workers import usable_cpus, worker_kind
 from torte.dispatch import L
 from torte.text.checking import checked_texts
 from torte.text.rules import Rule
-from torte.text.tokenizers import SpacyTokenizer, TextTokenizer, TokenizeWithRules
+from torte.text.tokenizers import TextTokenizer, TokenizeWithRules
 
 __all__ = [
     "LARGE_CORPUS",
@@ -227,7 +227,7 @@ def parallel_tokenize(
     Raises:
         TypeError: An item is no text; the message names its place.
     """
-    tokenize = TokenizeWithRules(SpacyTokenizer() if tok is None else tok, rules, post_rules)
+    tokenize = TokenizeWithRules(tok, rules, post_rules)
     if n_workers is None and isinstance(items, Sequence):
         n_workers = workers_for(sum(len(t) for t in items if isinstance(t, str)), None)
     for chunk in tokenized_chunks(items, tokenize, n_workers or 0):

@@ -37,6 +37,7 @@ class TextReader(Transform):
 
         Raises:
             TypeError: It is no text, path or row, or a column holds no text; the message names it.
+            LookupError: It is a row without such a column.
             UnicodeDecodeError: A file is not in the encoding; a note names the file.
         """
         if isinstance(o, str):
@@ -76,10 +77,15 @@ class TextReader(Transform):
 
     def _field(self, row: Any, name: str | int) -> str:
         """Return a column of a row."""
-        if isinstance(name, int):
-            value = row.iloc[name] if hasattr(row, "iloc") else row[name]
-        else:
-            value = getattr(row, name) if hasattr(row, "_fields") else row[name]
+        try:
+            if isinstance(name, int):
+                value = row.iloc[name] if hasattr(row, "iloc") else row[name]
+            else:
+                value = getattr(row, name) if hasattr(row, "_fields") else row[name]
+        except (TypeError, LookupError, AttributeError) as error:
+            names = f": it has {list(row.keys())}" if hasattr(row, "keys") else ""
+            message = f"{row!r:.100} is no text, and no row with a column {name!r}{names}"
+            raise type(error)(message) from error
         return _checked(value, name, f" in row {row.name!r}" if hasattr(row, "name") else "")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from torte.data.config import torte_path
 from torte.dispatch import describe, serializable, undescribable
+from torte.text.checking import whole_text
 from torte.text.defaults import default_rules, default_special_tokens
 from torte.text.lookup import TextDigests
 from torte.text.rules import Rule, apply_rules
@@ -22,22 +23,13 @@ _LONGEST = 1000
 
 def _sentences(text: str) -> Iterator[str]:
     """Cut a text into parts that the trainer takes, at spaces where there are any."""
-    text = _whole(text).replace("\0", " ")
+    text = whole_text(text).replace("\0", " ")
     while len(text) > _LONGEST:
         end = text.rfind(" ", 1, _LONGEST)
         end = _LONGEST if end < 0 else end
         yield text[:end]
         text = text[end:]
     yield text
-
-
-def _whole(text: str) -> str:
-    """Put `\ufffd` for halves of surrogate pairs, which UTF-8 has not."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
 
 
 @serializable("torte.text.SentencePieceTokenizer")
@@ -183,7 +175,7 @@ class SentencePieceTokenizer:
     def __call__(self, items: Iterable[str]) -> Iterator[list[str]]:
         """Give the tokens of each text."""
         encode = self.processor.encode
-        return (encode(_whole(text), out_type=str) for text in items)
+        return (encode(whole_text(text), out_type=str) for text in items)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_processor": None}

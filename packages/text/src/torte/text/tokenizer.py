@@ -1,6 +1,8 @@
 """`Tokenizer`: texts to tokens in a pipeline, the whole corpus at once when that is set up."""
 
 from collections.abc import Sequence
+from functools import partial
+from inspect import isroutine
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,9 @@ from torte.text.corpus import TokenizedCorpus, cached_corpus
 from torte.text.reading import TextReader, texts_of
 from torte.text.rules import Rule
 from torte.text.storage import TokenStore
-from torte.text.tokenizers import SpacyTokenizer, TextTokenizer, TokenizeWithRules
+from torte.text.tokenizers import TextTokenizer, TokenizeWithRules
 
-__all__ = ["Tokenizer", "corpus_part"]
+__all__ = ["Tokenizer", "corpus_part", "tokenizing_step"]
 
 
 @serializable("torte.text.Tokenizer")
@@ -23,7 +25,7 @@ class Tokenizer(Transform):
     """Texts to lists of tokens, and back to text.
 
     Args:
-        tok: The tokenizer; spaCy's for English by default.
+        tok: The tokenizer, also one of Hugging Face's as it is; spaCy's for English by default.
         rules: Rules for texts; torte's by default.
         post_rules: Rules for tokens; torte's by default.
         sep: Put between tokens when they are decoded.
@@ -32,6 +34,9 @@ class Tokenizer(Transform):
         cache_dir: Folder for tokenized corpora; by default large ones go to torte's folder for
             scratch files, small ones stay in memory.
         reader: From items to texts, where they are rows or paths.
+
+    Raises:
+        TypeError: `tok` is no tokenizer.
     """
 
     train_setup = False  # all texts are tokenized at once, whichever part they are in
@@ -47,8 +52,8 @@ class Tokenizer(Transform):
         reader: TextReader | None = None,
     ) -> None:
         super().__init__()
-        self.tok = SpacyTokenizer() if tok is None else tok
-        self.tokenize = TokenizeWithRules(self.tok, rules, post_rules)
+        self.tokenize = TokenizeWithRules(tok, rules, post_rules)
+        self.tok = self.tokenize.tok
         self.rules, self.post_rules = self.tokenize.rules, self.tokenize.post_rules
         self.sep, self.n_workers, self.cache_dir = sep, n_workers, cache_dir
         self.reader = reader
@@ -127,9 +132,9 @@ class Tokenizer(Transform):
         self.source = (getattr(items, "collection", None), getattr(items, "positions", None))
 
     def encodes(self, o: Any) -> Any:
-        """Return the tokens of a text; lists of tokens stay as they are."""
-        if self.reader is not None and not isinstance(o, str):
-            o = self.reader.encodes(o)
+        """Return the tokens of a text or of a file's; lists of tokens stay as they are."""
+        if isinstance(o, Path) or (self.reader is not None and not isinstance(o, str)):
+            o = (self.reader or TextReader()).encodes(o)
         if not isinstance(o, str):
             return o
         found = None if self.corpus is None else self.corpus.find(o)
@@ -160,6 +165,21 @@ class Tokenizer(Transform):
             "sep": self.sep,
             "reader": self.reader,
         }
+
+
+def tokenizing_step(tok_tfm: Any) -> Any:
+    """Return the step of a pipeline that is meant by a tokenizer or by such a step.
+
+    Args:
+        tok_tfm: A transform (or the class of one), a function from one text to its tokens, or a
+            tokenizer, which is put into a `Tokenizer`.
+    """
+    is_step = isinstance(tok_tfm, Transform) or (
+        isinstance(tok_tfm, type) and issubclass(tok_tfm, Transform)
+    )
+    if tok_tfm is None or is_step or isroutine(tok_tfm) or isinstance(tok_tfm, partial):
+        return tok_tfm
+    return Tokenizer(tok_tfm)
 
 
 def corpus_part(items: Any) -> tuple[TokenizedCorpus, np.ndarray] | None:

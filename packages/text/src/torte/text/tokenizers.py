@@ -13,7 +13,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
-from torte.dispatch import serializable
+from torte.dispatch import Transform, serializable
+from torte.text.checking import whole_text
 from torte.text.defaults import default_post_rules, default_rules, default_special_tokens
 from torte.text.rules import DEFAULT_POST_RULES, Rule, apply_rules
 
@@ -128,15 +129,7 @@ class SpacyTokenizer:
         """Give the tokens of each text."""
         if len(self._strings) > self._most_strings:
             self._make()
-        return map(self._tokens, items)
-
-    def _tokens(self, text: str) -> list[str]:
-        """Tokenize a text; halves of surrogate pairs, which no file may hold, become `\ufffd`."""
-        try:
-            return self._split(text)
-        except UnicodeEncodeError:
-            whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-            return self._split(whole)
+        return (self._split(whole_text(text)) for text in items)
 
     def __getstate__(self) -> dict[str, Any]:
         # Worker processes make their own: spaCy's tokenizer takes longer to send than to make.
@@ -190,41 +183,83 @@ class HuggingFaceTokenizer:
     def __call__(self, items: Iterable[str]) -> Iterator[list[str]]:
         """Give the tokens of each text, special ones included."""
         if hasattr(self.tokenizer, "encode_batch"):
-            return (encoding.tokens for encoding in self.tokenizer.encode_batch(list(items)))
+            texts = [whole_text(text) for text in items]
+            return (encoding.tokens for encoding in self.tokenizer.encode_batch(texts))
         convert = self.tokenizer.convert_ids_to_tokens
-        return (convert(self.tokenizer(text)["input_ids"]) for text in items)
+        return (convert(self.tokenizer(whole_text(text))["input_ids"]) for text in items)
+
+
+def tokenizer_of(tok: Any) -> TextTokenizer:
+    """Return the tokenizer that is meant.
+
+    Args:
+        tok: A tokenizer, the class of one, one of Hugging Face's as it is, or None for spaCy's.
+
+    Raises:
+        TypeError: It is none of these.
+    """
+    if tok is None or isinstance(tok, type):
+        return SpacyTokenizer() if tok is None else tok()
+    if isinstance(tok, Transform):
+        raise TypeError(
+            f"tok is {tok!r}, a step of a pipeline: give it as tok_tfm, or its own tokenizer as tok"
+        )
+    if hasattr(tok, "get_vocab"):
+        return HuggingFaceTokenizer(tok)
+    if not callable(tok):
+        raise TypeError(f"tok is {tok!r}, no tokenizer: give one, such as SpacyTokenizer('en')")
+    return tok  # pyright: ignore[reportReturnType]
 
 
 class TokenizeWithRules:
     """Rules, then a tokenizer, then rules for each token.
 
+    Halves of surrogate pairs become `\ufffd` before all of them.
+
     Args:
-        tok: The tokenizer.
+        tok: The tokenizer; see `tokenizer_of`.
         rules: Rules for texts; by default `defaults.text_proc_rules`.
         post_rules: Rules for tokens; by default `defaults.text_postproc_rules`.
+
+    Raises:
+        TypeError: `tok` is no tokenizer.
     """
 
     def __init__(
         self,
-        tok: TextTokenizer,
+        tok: TextTokenizer | None = None,
         rules: Sequence[Rule] | None = None,
         post_rules: Sequence[Rule] | None = None,
     ) -> None:
-        self.tok = tok
+        self.tok = tokenizer_of(tok)
         self.rules = tuple(default_rules() if rules is None else rules)
         self.post_rules = tuple(default_post_rules() if post_rules is None else post_rules)
 
     def __call__(self, batch: Iterable[str]) -> Iterator[list[str]]:
         """Give the tokens of each text."""
         rules, post_rules = self.rules, self.post_rules
-        prepared = (apply_rules(text, rules) for text in batch)
+        prepared = (apply_rules(whole_text(text), rules) for text in batch)
         if post_rules == DEFAULT_POST_RULES:
             # Most tokens hold no space: looking is cheaper than calling a function on each.
-            for tokens in self.tok(prepared):
+            for tokens in self._tokenized(prepared):
                 yield [token.replace(" ", "▁") if " " in token else token for token in tokens]
         else:
-            for tokens in self.tok(prepared):
+            for tokens in self._tokenized(prepared):
                 yield [apply_rules(token, post_rules) for token in tokens]
+
+    def _tokenized(self, texts: Iterable[str]) -> Iterator[list[str]]:
+        """Yield what the tokenizer makes of texts, each a list."""
+        try:
+            for tokens in self.tok(texts):
+                if isinstance(tokens, str):
+                    raise TypeError(f"{tokens[:40]!r} is no list of tokens")
+                yield tokens
+        except (TypeError, AttributeError) as error:
+            error.add_note(
+                f"from the tokenizer {self.tok!r}: one is called with an iterable of texts and "
+                "gives a list of tokens for each"
+            )
+            raise
 
 
 def tokenize1(

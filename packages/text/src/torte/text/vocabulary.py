@@ -100,11 +100,7 @@ class Numericalize(Transform):
             if part is not None:
                 self._compare(part[0].counter(part[1]))
         elif items is not None:
-            counter = (
-                Counter(token for tokens in items for token in tokens)
-                if part is None
-                else part[0].counter(part[1])
-            )
+            counter = _counted(items) if part is None else part[0].counter(part[1])
             self._take(make_vocab(counter, self.min_freq, self.max_vocab, self.special_toks))
 
     def _compare(self, counter: Mapping[str, int]) -> None:
@@ -123,14 +119,17 @@ class Numericalize(Transform):
 
         Raises:
             KeyError: A token is not in the vocabulary, and neither is `xxunk`.
+            TypeError: They are no tokens.
         """
         if self.vocab is None:
             raise RuntimeError("Numericalize has no vocabulary: set it up, or give it one")
-        if self.unknown is None:
+        try:
+            numbers = [self.o2i.get(token, self.unknown) for token in o]
+        except TypeError as error:
+            raise _no_tokens(o) from error
+        if None in numbers:
             missing = [token for token in o if token not in self.o2i]
-            if missing:
-                raise KeyError(f"the vocabulary has neither {missing[:5]} nor {UNK!r}")
-        numbers = [self.o2i.get(token, self.unknown) for token in o]
+            raise KeyError(f"the vocabulary has neither {missing[:5]} nor {UNK!r}")
         return torch.from_numpy(np.array(numbers, dtype=np.int64)).as_subclass(TensorText)
 
     def table(self, corpus: TokenizedCorpus) -> np.ndarray:
@@ -160,6 +159,28 @@ class Numericalize(Transform):
         """Take a vocabulary as `state` gave it."""
         if state["vocab"] is not None:
             self._take(state["vocab"])
+
+
+def _counted(texts: Iterable[Sequence[str]]) -> Counter[str]:
+    """Count tokens.
+
+    Raises:
+        TypeError: Something else is among them.
+    """
+    counter: Counter[str] = Counter()
+    for tokens in texts:
+        try:
+            counter.update(tokens)
+        except TypeError as error:
+            raise _no_tokens(tokens) from error
+    return counter
+
+
+def _no_tokens(found: Any) -> TypeError:
+    return TypeError(
+        f"{found!r:.80} is no list of tokens: give a tokenizer, which is called with many texts, "
+        "as TextBlock(Tokenizer(tok)); a function alone is called with one text"
+    )
 
 
 def words_of(dls: Any) -> list[str]:

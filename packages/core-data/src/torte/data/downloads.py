@@ -25,7 +25,7 @@ from torte.data.transfers import (
     Transfer,
     is_remote,
     local_path,
-    terminal_progress,
+    shown_progress,
 )
 from torte.data.urls import FileCheck, archive_stem, known_check
 
@@ -160,7 +160,7 @@ def _lock(folder: Path, name: str) -> "os.PathLike[str]":
 def _progress(progress: bool | ProgressFunction, name: str) -> ProgressFunction:
     if callable(progress):
         return progress
-    return terminal_progress(name) if progress else (lambda done, total: None)
+    return shown_progress(name) if progress else (lambda done, total: None)
 
 
 def download_data(
@@ -186,8 +186,8 @@ def download_data(
         timeout: Seconds of silence after which a connection counts as lost.
         size: Expected size in bytes.
         sha256: Expected SHA-256 digest in hexadecimal.
-        progress: True shows a line on a terminal, False nothing; or a function of (bytes done,
-            bytes in all or None).
+        progress: True shows a line on a terminal, a bar in a notebook; False nothing; or a function
+            of (bytes done, bytes in all or None).
         attempts: How often in a row a transfer may stop without a new byte before it fails.
         pause: Seconds before the second attempt; doubles with every further one.
 
@@ -283,8 +283,8 @@ def untar_data(
         base: A folder to use in place of the configured home (`base/data`, `base/archive`).
         size: Expected size of the archive in bytes.
         sha256: Expected SHA-256 digest of the archive in hexadecimal.
-        progress: True shows a line on a terminal, False nothing; or a function of (bytes done,
-            bytes in all or None).
+        progress: True shows a line on a terminal, a bar in a notebook; False nothing; or a function
+            of (bytes done, bytes in all or None).
         timeout: Seconds of silence after which a connection counts as lost.
         attempts: How often in a row a transfer may stop without a new byte before it fails.
         pause: Seconds before the second attempt; doubles with every further one.

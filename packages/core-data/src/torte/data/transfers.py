@@ -11,6 +11,8 @@ a later one, asks the server for the missing rest only (`Range`), on the conditi
 still the same one there (`If-Range`), and starts over if it is not.
 """
 
+import html
+import importlib
 import json
 import logging
 import shutil
@@ -21,7 +23,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -38,7 +40,7 @@ __all__ = [
     "Transfer",
     "is_remote",
     "local_path",
-    "terminal_progress",
+    "shown_progress",
 ]
 
 _LOG = logging.getLogger(__name__)
@@ -78,26 +80,59 @@ def local_path(url: str) -> Path:
     return Path(url).expanduser()
 
 
-def terminal_progress(label: str) -> ProgressFunction:
-    """A function of (bytes done, bytes in all or None) that keeps a terminal line up to date.
+def shown_progress(label: str) -> ProgressFunction:
+    """A function of (bytes done, bytes in all or None) that shows how far a download is.
 
-    It writes nothing when standard error is neither a terminal nor a notebook's, so that logs are
-    not flooded.
+    In a notebook it is a bar that goes away at the end; on a terminal, a line of standard error
+    that is kept up to date; elsewhere nothing, so that logs are not flooded.
     """
     stream = sys.stderr
-    if stream is None or not (stream.isatty() or "ipykernel" in sys.modules):
+    if "ipykernel" in sys.modules:
+        # A notebook paints what comes on standard error red, as if it were a warning.
+        return _now_and_then(_notebook_bar(label))
+    if stream is None or not stream.isatty():
         return lambda done, total: None
-    last = 0.0
 
     def show(done: int, total: int | None) -> None:
-        nonlocal last
-        finished = done == total
-        if not finished and time.monotonic() - last < 0.1:
-            return
-        last = time.monotonic()
         share = f" of {total / 1e6:.1f} MB ({done / total:.0%})" if total else " MB"
-        stream.write(f"\r{label}: {done / 1e6:.1f}{share}" + ("\n" if finished else ""))
+        end = "\n" if done == total else ""
+        stream.write(f"\r{label}: {done / 1e6:.1f}{share}{end}")
         stream.flush()
+
+    return _now_and_then(show)
+
+
+def _now_and_then(show: ProgressFunction) -> ProgressFunction:
+    """Call `show` at most ten times a second, and at the end."""
+    last = 0.0
+
+    def seldom(done: int, total: int | None) -> None:
+        nonlocal last
+        if done == total or time.monotonic() - last >= 0.1:
+            last = time.monotonic()
+            show(done, total)
+
+    return seldom
+
+
+def _notebook_bar(label: str) -> ProgressFunction:
+    # Not a statement, as torte does not depend on it: it is there when there is a notebook.
+    ipython = importlib.import_module("IPython.display")
+    handle: Any = None
+
+    def show(done: int, total: int | None) -> None:
+        nonlocal handle
+        if done == total:
+            if handle is not None:
+                handle.update(ipython.HTML(""))
+            return  # what came in one go had no bar and needs none
+        bar = f'<progress value="{done}" max="{total}"></progress>' if total else ""
+        share = f" of {total / 1e6:.1f}" if total else ""
+        page = ipython.HTML(f"<div>{html.escape(label)} {bar} {done / 1e6:.1f}{share} MB</div>")
+        if handle is None:
+            handle = ipython.display(page, display_id=True)
+        else:
+            handle.update(page)
 
     return show
 
@@ -265,3 +300,5 @@ class Transfer:
             self.progress(done, total)
         if total is not None and done < total:
             raise _InterruptedTransferError(f"the connection closed at byte {done} of {total}")
+        if total is None:
+            self.progress(done, done)  # the end is how many there are

@@ -22,6 +22,22 @@ new = sorted(set(sys.modules) - before)
 print(json.dumps([new, seconds]))
 """
 
+STEPPING = """
+import sys, torch
+from torte.optim import Adam, Lookahead
+weight = torch.ones(3, requires_grad=True)
+for opt in (Adam([weight], lr=0.1), Lookahead(Adam([weight], lr=0.1))):
+    weight.sum().backward()
+    opt.step()
+    opt.zero_grad()
+    opt.load_state_dict(opt.state_dict())
+    opt.step()
+print(sorted(name for name in sys.modules if name in ("torch._dynamo", "sympy")))
+import torch._dynamo
+opt.add_param_group({"params": [torch.ones(2, requires_grad=True)]})
+print(len(opt.param_groups))
+"""
+
 
 def test_all_is_sorted_and_complete():
     names = torte.optim.__all__
@@ -42,6 +58,13 @@ def test_importing_brings_in_nothing_but_torch():
     assert all(name.split(".")[0] in {*allowed, *sys.stdlib_module_names} for name in new)
     assert "torch._inductor" not in new
     assert "torch._dynamo" not in new
+
+
+def test_stepping_and_saving_load_no_compiler():
+    done = subprocess.run(
+        [sys.executable, "-c", STEPPING], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split("\n")[:2] == ["[]", "2"]
 
 
 def test_every_public_name_has_a_docstring():

@@ -17,7 +17,7 @@ from torte.optim.model_stats import model_totals, no_totals
 from torte.optim.rules import RuleFunction
 from torte.optim.saving import matched_hypers, matched_state
 from torte.optim.shards import is_sharded, sharded_like, whole
-from torte.optim.torch_names import HyperGroup
+from torte.optim.torch_names import HyperGroup, undecorated
 
 __all__ = ["Optimizer"]
 
@@ -115,10 +115,14 @@ class Optimizer(GroupedOptimizer):
         unknown = [name for name in _hypers_in(param_group) if name not in self._hyper_names]
         if unknown:
             raise UnknownHyperError(f"no stat or stepper uses {', '.join(map(repr, unknown))}")
-        super().add_param_group(HyperGroup(param_group))
+        undecorated(torch.optim.Optimizer.add_param_group)(self, HyperGroup(param_group))
         if flags:
             self.set_flags(self.param_groups[-1]["params"], **flags)
         self._structure_changed()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return groups and state in PyTorch's form."""
+        return undecorated(torch.optim.Optimizer.state_dict)(self)
 
     def extended(
         self,

@@ -1,8 +1,10 @@
-"""Groups that answer to PyTorch's name of momentum, which schedulers read and write."""
+"""Groups that answer to PyTorch's name of momentum, and PyTorch's methods without its compiler."""
 
+import sys
+from collections.abc import Callable
 from typing import Any
 
-__all__ = ["HyperGroup"]
+__all__ = ["HyperGroup", "undecorated"]
 
 _ALIASES = {"momentum": "mom"}
 
@@ -31,3 +33,13 @@ class HyperGroup(dict[str, Any]):
     def get(self, key: str, default: Any = None) -> Any:
         """Return the value of a key or of what it is another name of."""
         return super().get(self._own(key), default)
+
+
+def undecorated(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method of `torch.optim.Optimizer` without what keeps the compiler out of it.
+
+    PyTorch's decorator imports `torch._dynamo` at the first call, which takes seconds and which
+    nobody needs who compiles nothing. Where it has been imported, the method stays as it is.
+    """
+    inner = getattr(method, "__wrapped__", method)
+    return method if "torch._dynamo" in sys.modules else inner

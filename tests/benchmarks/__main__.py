@@ -63,6 +63,7 @@ PARTS: dict[str, list[Run]] = {
         Run("bench_tabular_accuracy", threads=1),
     ],
     "classify": [Run("bench_classify", threads=1)],
+    "vision": [Run("bench_vision", threads=1), Run("bench_gan", threads=1)],
     "collab": [
         Run("bench_collab", ("training",), threads=1),
         Run("bench_collab", ("ranking", "folds"), threads=1),

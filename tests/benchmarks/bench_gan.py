@@ -5,13 +5,16 @@ Run with an interpreter that has fastai beside torte::
     python tests/benchmarks/bench_gan.py
 """
 
+import importlib.util
+import os
 from functools import partial
 from typing import Any
 
 import torch
-from common import measure, print_table
+from common import measure, print_facts, print_table, versions
 from torch import nn
 
+HAS_FASTAI = importlib.util.find_spec("fastai") is not None
 FEATURES, BATCH, BATCHES = 48, 64, 6
 
 
@@ -65,19 +68,21 @@ def of_fastai(data: Any) -> Any:
 
 def main() -> None:
     """Print the time of an epoch of six batches for both, and the ratio."""
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    versions("torch", "fastai")
     data = batches()
-    ours, theirs = of_torte(data), of_fastai(data)
-    sizes = [sum(p.numel() for p in learn.model.parameters()) for learn in (ours, theirs)]
-    assert sizes[0] == sizes[1], sizes
+    learners = {"torte": of_torte(data), **({"fastai": of_fastai(data)} if HAS_FASTAI else {})}
+    sizes = {sum(p.numel() for p in learn.model.parameters()) for learn in learners.values()}
+    assert len(sizes) == 1, sizes
     timings = measure(
-        {
-            "fastai": lambda: theirs.fit(1, 2e-4, wd=0),
-            "torte": lambda: ours.fit(1, 2e-4, wd=0),
-        },
+        {name: partial(learn.fit, 1, 2e-4, wd=0) for name, learn in learners.items()},
         rounds=12,
         seconds=0.001,
     )
-    print_table(f"WGAN, {BATCHES} batches of {BATCH}", timings, "fastai")
+    title = f"WGAN, {BATCHES} batches of {BATCH}"
+    print_table(title, timings, "torte", () if HAS_FASTAI else ("fastai",))
+    rows = {name: [each.median * 1e3, each.spread * 1e3] for name, each in timings.items()}
+    print_facts(f"{title} (ms)", ["median", "middle half"], rows)
 
 
 if __name__ == "__main__":

@@ -97,6 +97,27 @@ def wgan(dls=None, cbs=(), metrics=None, **kwargs):
 # -- networks ----------------------------------------------------------------------------------
 
 
+def test_networks_lie_in_channels_last_and_give_what_the_other_layout_gives():
+    generator, critic = networks(norm=True)
+    wide = [p for p in (*generator.parameters(), *critic.parameters()) if p.ndim == 4]
+    assert wide
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in wide)
+    generator, critic = generator.double(), critic.double()
+    plain = [
+        copy.deepcopy(each).to(memory_format=torch.contiguous_format)
+        for each in (generator, critic)
+    ]
+    assert any(
+        not p.is_contiguous(memory_format=torch.channels_last)
+        for p in plain[0].parameters()
+        if p.ndim == 4
+    )
+    noise = batches(1)[0][0].double()
+    torch.testing.assert_close(
+        critic(generator(noise)), plain[1](plain[0](noise)), rtol=1e-9, atol=1e-9
+    )
+
+
 def test_the_module_is_one_network_or_the_other():
     gan = GANModule(critic=basic_critic(64, 3), generator=basic_generator(64, 3))
     real = torch.randn(2, 3, 64, 64)

@@ -25,6 +25,7 @@ from torte.tabular.parquet import ParquetDataLoader, ParquetTable
 from torte.tabular.procs import Categorify, FillMissing, FillStrategy, TabularProc
 from torte.tabular.realmlp import NTPLinear, ParametricActivation, RealMLP
 from torte.tabular.recipes import BestEpoch, DropoutSchedule, Recipe, coslog4, flat_cos
+from torte.tabular.scales import Log1p, NumberProc, QuantileNormal
 from torte.tabular.splitters import TemporalSplitter
 from torte.tabular.summaries import NumberSummary, Summaries, fit_on_summaries
 from torte.tabular.table import Tabular, TabularPandas
@@ -47,13 +48,16 @@ __all__ = [
     "EnsembleLoss",
     "FillMissing",
     "FillStrategy",
+    "Log1p",
     "NTPLinear",
+    "NumberProc",
     "NumberSummary",
     "ParametricActivation",
     "ParquetDataLoader",
     "ParquetTable",
     "PeriodicNumbers",
     "PiecewiseLinearNumbers",
+    "QuantileNormal",
     "QuantileScale",
     "RealMLP",
     "Recipe",

@@ -25,10 +25,12 @@ class Coded(NamedTuple):
 
     def used(self) -> list[Any]:
         """Return the values that rows have."""
-        counts = np.bincount(self.codes + 1, minlength=len(self.values) + 1)[1:]
-        if counts.all():
-            return self.values
-        return [value for value, count in zip(self.values, counts, strict=True) if count]
+        return list(self.counted())
+
+    def counted(self) -> dict[Any, int]:
+        """Return the values that rows have, and how many rows have each."""
+        counts = np.bincount(self.codes + 1, minlength=len(self.values) + 1)[1:].tolist()
+        return {value: count for value, count in zip(self.values, counts, strict=True) if count}
 
     def mapped(self, table: "np.ndarray") -> np.ndarray:
         """Return what `table` has for each row's code, its last entry for missing values."""

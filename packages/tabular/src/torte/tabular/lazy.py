@@ -52,14 +52,20 @@ def fit_lazy(
 
     Raises:
         KeyError: There is no such column.
-        TypeError: `df` is no lazy frame, or a proc knows no lazy frames.
+        TypeError: `df` is no lazy frame, or a proc (or an argument of it) knows no lazy frames.
     """
     lazy = _as_lazy(df)
     head = _collected(lazy.head(_SAMPLE))
     table = Tabular(head, procs, cat_names, cont_names, y_names, y_block=y_block, do_setup=False)
     _check(table)
+    for proc in table.procs.fs:
+        if isinstance(proc, FillMissing) and proc.shared and proc.fill_strategy != "constant":
+            raise TypeError(
+                f"FillMissing(shared={proc.shared}) cannot be fitted on a lazy frame: fit it on a "
+                "frame in memory, or take fill_strategy='constant'"
+            )
     labels = [name for name in table.y_names if _needs_labels(y_block, lazy, name)]
-    values = {name: dict.fromkeys(_distinct(lazy, name)) for name in (*table.cat_names, *labels)}
+    values = {name: _counted(lazy, name) for name in (*table.cat_names, *labels)}
     summaries = Summaries(_summaries_of(lazy, table), values)
     fit_on_summaries(table, summaries)
     return table
@@ -231,9 +237,14 @@ def _mode(lazy: Lazy, name: str) -> Any:
     return _row(counts.filter(nw.col("how often") == most), {"mode": nw.col(name).min()})["mode"]
 
 
-def _distinct(lazy: Lazy, name: str) -> list[Any]:
-    """Return the values of a column, missing ones not among them."""
-    return categories(lazy.select(name).unique().collect()[name])[1]
+def _counted(lazy: Lazy, name: str) -> dict[Any, int]:
+    """Return the values of a column, missing ones not among them, and how many rows have each."""
+    rows = nw.len().alias("number of rows")
+    found = lazy.select(nw.col(name)).group_by(name).agg(rows).collect()
+    codes, values = categories(found[name])
+    counts = np.zeros(len(values) + 1, dtype=np.int64)
+    np.add.at(counts, codes, found["number of rows"].to_numpy())  # the last one: missing values
+    return dict(zip(values, counts.tolist(), strict=False))
 
 
 def _fill(lazy: Lazy, proc: FillMissing) -> Lazy:
@@ -297,6 +308,6 @@ def _give_labels(lazy: Lazy, schema: Tabular) -> Lazy:
         if _row(lazy, {"n": _missing(lazy, name).cast(nw.Int64).sum()})["n"]:
             raise ValueError(f"target {name!r} has rows without a value: drop such rows")
         encoder = schema.target.encoders[place]
-        codes = {value: int(encoder(value)) for value in _distinct(lazy, name)}
+        codes = {value: int(encoder(value)) for value in _counted(lazy, name)}
         made.append(_code(lazy, name, codes, -1).cast(nw.Int64).alias(name))
     return lazy.with_columns(*made)

@@ -1,6 +1,6 @@
 """Procs: transforms that prepare a whole table, fitted on its training rows.
 
-    FillMissing (order 0) → Categorify (1) → Normalize (2)
+    FillMissing (order 0) → Log1p (0.5) → QuantileNormal (0.6) → Categorify (1) → Normalize (2)
 
 `setup` learns from the training rows, the call changes a `Tabular` in place, `decode` undoes it,
 and `state` gives what was learned as JSON. Write one like any other transform:
@@ -11,7 +11,7 @@ and `state` gives what was learned as JSON. Write one like any other transform:
             to.set_columns({name: np.log1p(to.numbers(name)) for name in to.cont_names})
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -20,9 +20,10 @@ import torch
 from torte.data.numeric import Normalize
 from torte.dispatch import InplaceTransform, L, serializable
 from torte.tabular.medians import median
+from torte.tabular.sharing import Groups, column_groups, group_of
 from torte.tabular.table import Tabular
 from torte.tabular.threads import each
-from torte.tabular.vocabulary import ColumnVocabulary
+from torte.tabular.vocabulary import ColumnVocabulary, sorted_values
 
 __all__ = ["Categorify", "FillMissing", "FillStrategy", "TabularProc"]
 
@@ -38,21 +39,69 @@ class Categorify(TabularProc):
     Values that training did not show get code n + 1. Whatever type a column has later, its values
     are matched by value (see `ColumnVocabulary`).
 
+    Args:
+        min_count: How many training rows must have a value for it to get a code of its own, for all
+            columns or by name. Rarer values are folded into the code of unknown ones, whose
+            embedding the model so learns; they decode to `#unknown#`. Truth values, and with them
+            the indicators of `FillMissing`, are never folded.
+        shared: Groups of columns that have one vocabulary: `[["home", "away"]]`. Values are counted
+            over all columns of a group.
+
     Attributes:
         classes: The vocabulary of each categorical column; `#na#` first, `#unknown#` last.
+
+    Raises:
+        KeyError: `shared` or `min_count` names a column that is not categorical (in `setup`).
     """
 
     order = 1
 
-    def __init__(self) -> None:
+    def __init__(
+        self, min_count: int | Mapping[str, int] = 1, shared: Groups | None = None
+    ) -> None:
         super().__init__()
+        self.min_count = dict(min_count) if isinstance(min_count, Mapping) else min_count
+        self.shared = column_groups(shared)
         self.classes: dict[str, ColumnVocabulary] = {}
 
     def setups(self, to: Tabular) -> None:
         """Learn the values of every categorical column."""
         names = list(to.cat_names)
-        fitted = each(lambda name: ColumnVocabulary.fitted(to.coded(name)), names, len(to))
-        self.classes = dict(zip(names, fitted, strict=True))
+        found = each(lambda name: to.coded(name).counted(), names, len(to))
+        self.learn(dict(zip(names, found, strict=True)))
+
+    def learn(self, counts: Mapping[str, Mapping[Any, int]]) -> None:
+        """Learn from how many training rows have each value of each categorical column.
+
+        Args:
+            counts: By column, the values in the order that they shall have, and their counts.
+        """
+        together = group_of(self.shared, counts, "cat_names")
+        if isinstance(self.min_count, dict):
+            for name in self.min_count:
+                if name not in counts:
+                    raise KeyError(f"min_count names {name!r}, which is not in cat_names")
+        self.classes = {}
+        for name in counts:
+            known = next((self.classes[n] for n in together[name] if n in self.classes), None)
+            self.classes[name] = known or self._vocabulary(
+                name, [counts[n] for n in together[name]]
+            )
+
+    def _vocabulary(self, name: str, counts: Sequence[Mapping[Any, int]]) -> ColumnVocabulary:
+        """Return the values of a column, or of several that share them, without the rare ones."""
+        total: dict[Any, int] = {}
+        for column in counts:
+            for value, count in column.items():
+                total[value] = total.get(value, 0) + count
+        values = max((list(column) for column in counts), key=len)
+        if any(list(column) != [value for value in values if value in column] for column in counts):
+            values = sorted_values(total)  # no column has the order of all
+        least = self.min_count
+        least = least.get(name, 1) if isinstance(least, dict) else least
+        return ColumnVocabulary(
+            [value for value in values if isinstance(value, bool) or total[value] >= least]
+        )
 
     def encodes(self, to: Tabular) -> None:
         """Replace values by codes (int64)."""
@@ -70,8 +119,8 @@ class Categorify(TabularProc):
         )
 
     def config(self) -> dict[str, Any]:
-        """Nothing: all there is was learned."""
-        return {}
+        """The arguments."""
+        return {"min_count": self.min_count, "shared": self.shared}
 
     def state(self) -> dict[str, Any]:
         """The values of each column in the order of their codes."""
@@ -104,10 +153,15 @@ class FillMissing(TabularProc):
         fill_strategy: `median`, `mode` (the commonest value, the least of several) or `constant`.
         add_col: Whether to add indicator columns.
         fill_vals: For `constant`: the number for each column; 0 for those not named.
+        shared: Groups of columns that are filled with one number, the median (or the mode) of all
+            their values together: `[["home_goals", "away_goals"]]`. Each has its own indicator.
 
     Attributes:
         na_dict: What each continuous column is filled with.
         indicators: The columns that have an indicator.
+
+    Raises:
+        KeyError: `shared` names a column that is not continuous (in `setup`).
     """
 
     order = 0
@@ -117,6 +171,7 @@ class FillMissing(TabularProc):
         fill_strategy: str = FillStrategy.median,
         add_col: bool = True,
         fill_vals: Mapping[str, float] | None = None,
+        shared: Groups | None = None,
     ) -> None:
         super().__init__()
         fill_strategy = getattr(fill_strategy, "__name__", fill_strategy)
@@ -126,6 +181,7 @@ class FillMissing(TabularProc):
             )
         self.fill_strategy, self.add_col = fill_strategy, add_col
         self.fill_vals = dict(fill_vals or {})
+        self.shared = column_groups(shared)
         self.na_dict: dict[str, float] = {}
         self.indicators: list[str] = []
 
@@ -137,15 +193,16 @@ class FillMissing(TabularProc):
     def setups(self, to: Tabular) -> None:
         """Learn what to fill each continuous column with, and which ones need an indicator."""
         names = list(to.cont_names)
-        found = each(lambda name: self._learned(name, to.numbers(name)), names, len(to))
-        self.na_dict = {name: fill for name, (fill, _) in zip(names, found, strict=True)}
-        self.indicators = [name for name, (_, gaps) in zip(names, found, strict=True) if gaps]
+        together = group_of(self.shared, names, "cont_names")
+        parts = each(lambda name: _present(to.numbers(name)), names, len(to))
+        present = dict(zip(names, parts, strict=True))
 
-    def _learned(self, name: str, values: np.ndarray) -> tuple[float, bool]:
-        """Return what a column is filled with, and whether it needs to be."""
-        missing = np.isnan(values)
-        gaps = bool(missing.any())
-        return self.fill_value(name, values[~missing] if gaps else values), gaps
+        def fill(name: str) -> float:
+            parts = [present[other] for other in together[name]]
+            return self.fill_value(name, parts[0] if len(parts) == 1 else np.concatenate(parts))
+
+        self.na_dict = dict(zip(names, each(fill, names, len(to)), strict=True))
+        self.indicators = [name for name in names if len(present[name]) < len(to)]
 
     def fill_value(self, name: str, present: np.ndarray) -> float:
         """Return what stands for a missing value of a column."""
@@ -195,6 +252,12 @@ class FillMissing(TabularProc):
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take what `state` gave."""
         self.na_dict, self.indicators = dict(state["na_dict"]), list(state["indicators"])
+
+
+def _present(values: np.ndarray) -> np.ndarray:
+    """Return the numbers that are there."""
+    missing = np.isnan(values)
+    return values[~missing] if missing.any() else values
 
 
 # Normalize, which images know already, learns about tables: the paper's way to extend a transform.

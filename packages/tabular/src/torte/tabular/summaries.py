@@ -1,18 +1,20 @@
 """What procs need to know of columns, gathered in one pass over data larger than memory."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial, singledispatch
 from typing import Any
 
 import numpy as np
 import torch
 
 from torte.data.numeric import Normalize
-from torte.tabular.coding import sorted_values
+from torte.tabular.coding import Coded, sorted_values
 from torte.tabular.frames import Frame, categories, column, numbers
 from torte.tabular.procs import Categorify, FillMissing
+from torte.tabular.scales import NumberProc
+from torte.tabular.sharing import group_of
 from torte.tabular.table import Tabular
-from torte.tabular.vocabulary import ColumnVocabulary
 
 __all__ = ["NumberSummary", "Summaries", "fit_on_summaries"]
 
@@ -57,7 +59,15 @@ class NumberSummary:
     def fill(self, value: float) -> None:
         """Count missing values as this one."""
         self._merge(self.missing, value, 0.0)
+        self.kept = np.append(self.kept, np.full(-(-self.missing // self.step), value))
         self.missing = 0
+
+    def mapped(self, change: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Put other numbers in the place of the values, whose moments are then those of `kept`."""
+        self.kept = change(self.kept)
+        if len(self.kept):
+            self.mean = float(self.kept.mean())
+            self.m2 = float(((self.kept - self.mean) ** 2).mean() * self.count)
 
     def _merge(self, count: int, mean: float, m2: float) -> None:
         total = self.count + count
@@ -80,11 +90,12 @@ class Summaries:
 
     Attributes:
         numbers: Those of the continuous columns.
-        values: The distinct values of the categorical columns and of targets that are no numbers.
+        values: The distinct values of the categorical columns and of targets that are no numbers,
+            and how many rows have each.
     """
 
     numbers: dict[str, NumberSummary]
-    values: dict[str, dict[Any, None]]
+    values: dict[str, dict[Any, int]]
 
     @classmethod
     def of(
@@ -96,7 +107,8 @@ class Summaries:
             for name, summary in made.numbers.items():
                 summary.add(numbers(column(frame, name)))
             for name, found in made.values.items():
-                found.update(dict.fromkeys(categories(column(frame, name))[1]))
+                for value, count in Coded(*categories(column(frame, name))).counted().items():
+                    found[value] = found.get(value, 0) + count
         return made
 
 
@@ -123,25 +135,55 @@ def fit_on_summaries(table: Tabular, summaries: Summaries) -> None:
     table.is_processed = True
 
 
+@singledispatch
 def _fit_on_summaries(proc: Any, table: Tabular, summaries: Summaries) -> bool:
     """Fit a proc that knows summaries; return whether it does."""
-    if isinstance(proc, FillMissing):
-        proc.na_dict, proc.indicators = {}, []
-        for name, summary in summaries.numbers.items():
-            proc.na_dict[name] = proc.fill_value(name, summary.kept)
-            if summary.missing:
-                proc.indicators.append(name)
-                summaries.values[f"{name}_na"] = {False: None, True: None}
-            summary.fill(proc.na_dict[name])
-    elif isinstance(proc, Categorify):
-        proc.classes = {
-            name: ColumnVocabulary(sorted_values(list(summaries.values[name])))
-            for name in table.cat_names
-        }
-    elif isinstance(proc, Normalize):
-        columns = [summaries.numbers[name] for name in table.cont_names]
-        proc.mean = torch.tensor([summary.mean for summary in columns], dtype=torch.float32)
-        proc.std = torch.tensor([summary.std + 1e-7 for summary in columns], dtype=torch.float32)
-    else:
-        return False
+    return False
+
+
+@_fit_on_summaries.register
+def _(proc: FillMissing, table: Tabular, summaries: Summaries) -> bool:
+    together = group_of(proc.shared, summaries.numbers, "cont_names")
+    proc.indicators = [name for name, summary in summaries.numbers.items() if summary.missing]
+    proc.na_dict = {
+        name: proc.fill_value(name, _pooled([summaries.numbers[other] for other in together[name]]))
+        for name in summaries.numbers
+    }
+    for name, summary in summaries.numbers.items():
+        if summary.missing:
+            summaries.values[f"{name}_na"] = {False: summary.count, True: summary.missing}
+        summary.fill(proc.na_dict[name])
+    return True
+
+
+def _pooled(summaries: Sequence[NumberSummary]) -> np.ndarray:
+    """Return the values that summaries keep, each of them for as many rows as any other."""
+    step = max(summary.step for summary in summaries)
+    return np.concatenate([summary.kept[:: step // summary.step] for summary in summaries])
+
+
+@_fit_on_summaries.register
+def _(proc: NumberProc, table: Tabular, summaries: Summaries) -> bool:
+    proc.fitted = {}
+    for name in proc.chosen(table):
+        summary = summaries.numbers[name]
+        proc.fitted[name] = proc.learned(name, summary.kept)
+        summary.mapped(partial(proc.forward, name))
+    return True
+
+
+@_fit_on_summaries.register
+def _(proc: Categorify, table: Tabular, summaries: Summaries) -> bool:
+    found = {name: summaries.values[name] for name in table.cat_names}
+    proc.learn(
+        {name: {v: counts[v] for v in sorted_values(counts)} for name, counts in found.items()}
+    )
+    return True
+
+
+@_fit_on_summaries.register
+def _(proc: Normalize, table: Tabular, summaries: Summaries) -> bool:
+    columns = [summaries.numbers[name] for name in table.cont_names]
+    proc.mean = torch.tensor([summary.mean for summary in columns], dtype=torch.float32)
+    proc.std = torch.tensor([summary.std + 1e-7 for summary in columns], dtype=torch.float32)
     return True

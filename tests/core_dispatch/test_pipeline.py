@@ -79,6 +79,9 @@ def test_what_a_pipeline_is_made_of():
     assert len(Pipeline([inner, Add(3), [Add(4)]])) == 4
     with pytest.raises(AnnotationError, match="3 cannot be a transform"):
         Pipeline([3])
+    for wrong in ("abc", ["abc"], [b"abc"], [{"a": 1}]):
+        with pytest.raises(AnnotationError, match="cannot be a transform"):
+            Pipeline(wrong)
 
 
 def test_a_nested_pipeline_for_another_subset_stays_one_step():

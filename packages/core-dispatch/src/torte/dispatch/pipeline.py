@@ -1,6 +1,6 @@
 """Pipeline: transforms composed in order, run forwards to encode and backwards to decode."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from torte.dispatch.collection import L
@@ -10,6 +10,8 @@ from torte.dispatch.registry import serializable
 from torte.dispatch.transform import make_transform
 
 __all__ = ["Pipeline", "SetupItems", "compose_tfms", "is_showable"]
+
+_NO_STEPS = (str, bytes, Mapping)
 
 
 def compose_tfms(
@@ -97,7 +99,8 @@ class Pipeline:
             return []
         if isinstance(funcs, Pipeline):
             return list(funcs.fs) if funcs.split_idx in (None, self.split_idx) else [funcs]
-        if isinstance(funcs, Iterable) and not callable(funcs):
+        # A letter of a text is a text again: what is no collection of steps goes to make_transform.
+        if isinstance(funcs, Iterable) and not callable(funcs) and not isinstance(funcs, _NO_STEPS):
             return [step for each in funcs for step in self._steps_of(each)]
         return [make_transform(funcs)]
 

@@ -6,6 +6,7 @@ from torte.learner import (
     CallbackNameError,
     CancelFitException,
     Event,
+    EventNameWarning,
     Recorder,
     ShadowedFieldWarning,
     TrainEvalCallback,
@@ -81,6 +82,23 @@ def test_hiding_a_field_of_the_loop_warns():
         line_learner(Wrong()).fit(1)
 
 
+def test_a_method_that_is_nearly_named_like_an_event_warns():
+    with pytest.warns(EventNameWarning, match=r"Slip defines after_los,.* did you mean after_loss"):
+
+        class Slip(Callback):
+            def after_los(self):
+                pass
+
+    class NoSlip(Callback):  # warnings are errors here
+        def before_breakfast(self):
+            pass
+
+        def after_loss(self):
+            pass
+
+    assert NoSlip().name == "no_slip"
+
+
 def test_every_guarded_field_is_one_of_the_learner():
     learn = line_learner()
     assert all(hasattr(learn, name) for name in LOOP_FIELDS)
@@ -125,6 +143,8 @@ def test_a_class_is_made_into_a_callback_and_names_become_attributes():
     assert not hasattr(learn, "first")
     with pytest.raises(TypeError, match="is no callback"):
         learn.add_cb(int)
+    with pytest.raises(TypeError, match="3 is no callback"):
+        learn.add_cb(3)
 
 
 def test_run_train_and_run_valid_switch_batch_events_only():

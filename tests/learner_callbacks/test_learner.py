@@ -298,3 +298,19 @@ def test_a_training_step_never_waits_for_the_gpu():
             learn.one_batch(number, batch)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_an_optimizer_that_is_made_already_is_refused_with_the_remedy():
+    made = torch.optim.AdamW(nn.Linear(1, 1).parameters())
+    with pytest.raises(TypeError, match=r"AdamW cannot be called: .*opt_func=torch\.optim\.AdamW"):
+        line_learner(opt_func=made).fit(1)
+
+
+def test_a_fit_of_no_epochs_trains_nothing():
+    learn = line_learner()
+    before = [p.clone() for p in learn.model.parameters()]
+    learn.fit(0)
+    learn.fit_one_cycle(0)
+    assert all(map(torch.equal, before, learn.model.parameters()))
+    learn.fine_tune(1, freeze_epochs=0)
+    assert not all(map(torch.equal, before, learn.model.parameters()))

@@ -3,7 +3,12 @@
 from torte.learner import allocation as allocation  # first: before any tensor is made
 from torte.learner.batches import call_model
 from torte.learner.builders import ModelRecipeError, build_model, model_builder, model_recipe
-from torte.learner.callback import Callback, ShadowedFieldWarning, callback_name
+from torte.learner.callback import (
+    Callback,
+    EventNameWarning,
+    ShadowedFieldWarning,
+    callback_name,
+)
 from torte.learner.callback_set import CallbackNameError
 from torte.learner.callbacks.accumulation import GradientAccumulation
 from torte.learner.callbacks.activation_checkpoints import ActivationCheckpoints
@@ -344,6 +349,7 @@ __all__ = [
     "EarlyStoppingCallback",
     "Embedding",
     "Event",
+    "EventNameWarning",
     "ExplainedVariance",
     "ExportError",
     "F1Score",

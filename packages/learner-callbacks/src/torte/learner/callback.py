@@ -31,7 +31,7 @@ from torte.learner.events import EVENT_ALIASES, Event
 if TYPE_CHECKING:
     from torte.learner.learner import Learner
 
-__all__ = ["Callback", "ShadowedFieldWarning", "callback_name"]
+__all__ = ["Callback", "EventNameWarning", "ShadowedFieldWarning", "callback_name"]
 
 LOOP_FIELDS = frozenset(
     {"dl", "dls", "epoch", "iter", "loss", "loss_func", "loss_grad", "model", "n_epoch", "n_iter"}
@@ -42,6 +42,23 @@ LOOP_FIELDS = frozenset(
 
 class ShadowedFieldWarning(UserWarning):
     """A callback set an attribute of its own that hides the learner's field of the same name."""
+
+
+class EventNameWarning(UserWarning):
+    """A callback defines a method whose name is nearly, but not, that of an event."""
+
+
+def _warn_of_a_slip(cls: type, name: str) -> None:
+    """Warn where a method would never run because one letter of an event's name is wrong."""
+    events = (*Event.__members__, *EVENT_ALIASES)
+    near = get_close_matches(name, events, 1, cutoff=0.85)
+    if near and name not in events:
+        warnings.warn(
+            f"{cls.__name__} defines {name}, which is no event, so the loop does not run it; "
+            f"did you mean {near[0]}?",
+            EventNameWarning,
+            stacklevel=4,
+        )
 
 
 @functools.cache
@@ -113,6 +130,9 @@ class Callback:
         for alias, event in EVENT_ALIASES.items():
             if alias in cls.__dict__ and event not in cls.__dict__:
                 setattr(cls, event, cls.__dict__[alias])
+        for name in vars(cls):
+            if name.startswith(("before_", "after_", "begin_")):
+                _warn_of_a_slip(cls, name)
 
     @property
     def name(self) -> str:

@@ -30,11 +30,15 @@ def as_callbacks(cbs: Callbacks) -> list[Callback]:
     """
     if cbs is None:
         return []
-    given = [cbs] if isinstance(cbs, Callback | type) else list(cbs)
-    made = [one() if isinstance(one, type) else one for one in given]
-    for one in made:
-        if not isinstance(one, Callback):
-            raise TypeError(f"{one!r} is no callback: give Callback objects or classes")
+    given: list[Any]
+    if isinstance(cbs, Callback | type):
+        given = [cbs]
+    else:
+        given = list(cbs) if isinstance(cbs, Iterable) else [cbs]
+    made = [each() if isinstance(each, type) else each for each in given]
+    for each in made:
+        if not isinstance(each, Callback):
+            raise TypeError(f"{each!r} is no callback: give Callback objects or classes")
     return made
 
 

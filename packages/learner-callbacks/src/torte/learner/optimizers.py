@@ -83,8 +83,15 @@ def make_optimizer(
         train_bn: Whether batch-norm parameters train in frozen groups.
 
     Raises:
+        TypeError: If `opt_func` is not callable, such as an optimizer that is made already.
         ValueError: If a group of the splitter has no parameters of the model.
     """
+    if not callable(opt_func):
+        raise TypeError(
+            f"opt_func makes the optimizer from the model's parameters, but "
+            f"{type(opt_func).__name__} cannot be called: give the class or a partial of it, such "
+            "as opt_func=torch.optim.AdamW, or partial(torch.optim.AdamW, betas=(0.9, 0.95))"
+        )
     names: dict[Any, str] = {p: name for name, p in model.named_parameters()}
     groups = _groups(splitter(model))
     named = [

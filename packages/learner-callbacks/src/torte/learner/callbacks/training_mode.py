@@ -25,7 +25,7 @@ class TrainEvalCallback(Callback):
         """Reset the counters and place the model."""
         learn = self.learn
         learn.train_iter = 0
-        learn.pct_train = learn.epoch / learn.n_epoch
+        learn.pct_train = learn.epoch / max(learn.n_epoch, 1)
         device = getattr(learn.dls, "device", None)
         if device is not None:
             learn.model.to(device)
@@ -36,7 +36,7 @@ class TrainEvalCallback(Callback):
     def before_train(self) -> None:
         """Training mode."""
         learn = self.learn
-        learn.pct_train = learn.epoch / learn.n_epoch
+        learn.pct_train = learn.epoch / max(learn.n_epoch, 1)
         learn.training = True
         learn.model.train()
 
@@ -95,4 +95,4 @@ class SkipToEpoch(Callback):
         learn = self.learn
         learn.start_epoch = max(learn.start_epoch, self.first)
         learn.epoch = learn.start_epoch
-        learn.pct_train = learn.start_epoch / learn.n_epoch
+        learn.pct_train = learn.start_epoch / max(learn.n_epoch, 1)

@@ -19,6 +19,9 @@ from torte.text import (
 )
 from torte.text.rules import DEFAULT_RULES
 
+# Mathematics' own letters, whose capitals have no small form.
+BOLD, SMALL = "\U0001d401\U0001d40e", "\U0001d428\U0001d425"
+
 
 @pytest.mark.parametrize(
     ("rule", "text", "expected"),
@@ -46,6 +49,8 @@ from torte.text.rules import DEFAULT_RULES
         (replace_all_caps, "I'm speaking normally", "I'm speaking normally"),
         (replace_all_caps, "I am speaking normally", "i am speaking normally"),
         (replace_all_caps, "ÜBER ALLES", "xxup über xxup alles"),
+        (replace_all_caps, f"{BOLD} CAPS", f"{BOLD} xxup caps"),
+        (replace_maj, f"{BOLD[0]}{SMALL} Caps", f"{BOLD[0]}{SMALL} xxmaj caps"),
         (replace_maj, "Jeremy Howard", "xxmaj jeremy xxmaj howard"),
         (replace_maj, "Éric", "xxmaj éric"),
         (replace_maj, "I don't think there is any maj here", "i don't think there is any maj here"),

@@ -109,8 +109,12 @@ def rm_useless_spaces(text: str) -> str:
 
 
 def _in_lower_case(word: str, token: str) -> str:
-    """Return a word in lower case, marked where it has several letters."""
-    return f"{token} {word.lower()}" if len(word) > 1 else word.lower()
+    """Return a word in lower case, marked where it has several letters.
+
+    Capitals that have no small form, as the bold ones of mathematics, stay as they are.
+    """
+    lower = word.lower()
+    return f"{token} {lower}" if len(word) > 1 and lower != word else lower
 
 
 @serializable("torte.text.replace_all_caps")

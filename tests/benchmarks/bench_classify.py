@@ -1,9 +1,10 @@
 """Image classification: files to batches, and fine-tuning, beside fastai's and torchvision's.
 
 Run with `OMP_NUM_THREADS=1 python tests/benchmarks/bench_classify.py`, or one part of it: `files`,
-`training`; `--quick` for a look. Pictures are the garments that ship with torte; for `files` they
-are made JPEG files of 256 x 192 pixels first. Budgets: a batch no slower than fastai's, and after
-the same epochs of the same network from the same pretrained weights at least as accurate.
+`training`; `--quick` for a look, `--seeds 10` for means whose difference says something. Pictures
+are the garments that ship with torte; for `files` they are made JPEG files of 256 x 192 pixels
+first. Budgets: a batch no slower than fastai's, and after the same epochs of the same network from
+the same pretrained weights at least as accurate.
 """
 
 import argparse
@@ -73,7 +74,7 @@ def _decoded(files: list[Path]) -> Callable[[], None]:
     return run
 
 
-def bench_files(quick: bool) -> None:
+def bench_files(quick: bool, _: int) -> None:
     """JPEG files to float batches of 128 x 128 pixels, in one process."""
     from torte.vision.all import ImageDataLoaders, Resize
 
@@ -142,12 +143,12 @@ def _fastai_learner(seed: int) -> Any:
 MAKERS = {"torte": _torte_learner, "fastai": _fastai_learner}
 
 
-def bench_training(quick: bool) -> None:
+def bench_training(quick: bool, seeds: int) -> None:
     """Fine-tuning from the same weights, in turns: accuracy and seconds a batch."""
     names = [name for name in MAKERS if name != "fastai" or HAS_FASTAI]
     taken: dict[str, list[float]] = {name: [] for name in names}
     reached: dict[str, list[float]] = {name: [] for name in names}
-    epochs, seeds = (1, 1) if quick else (3, 3)
+    epochs, seeds = (1, 1) if quick else (3, seeds)
     for seed in range(seeds):
         for name in names if seed % 2 == 0 else reversed(names):
             learn = MAKERS[name](seed)
@@ -175,11 +176,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Classification beside fastai's.")
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="which; all by default")
     parser.add_argument("--quick", action="store_true", help="fewer files, one epoch, one seed")
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each library")
     arguments = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     versions("torch", "torchvision", "pillow", "fastai")
     for name in arguments.parts or PARTS:
-        PARTS[name](arguments.quick)
+        PARTS[name](arguments.quick, arguments.seeds)
 
 
 if __name__ == "__main__":

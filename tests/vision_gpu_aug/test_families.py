@@ -73,5 +73,7 @@ def test_unets_train_on_every_kind_of_body(name):
 
 @pytest.mark.parametrize("name", WITHOUT_SCALES)
 def test_bodies_of_one_scale_say_what_to_take_for_a_unet(name):
-    with pytest.raises(BodyCutError, match=r"keeps one resolution.*take a convolutional"):
+    with pytest.raises(
+        BodyCutError, match=rf"{name}: \w+ keeps one resolution.*take a convolutional"
+    ):
         unet_learner(loaders(3, 224, True), name, n_out=3, pretrained=False, normalize=False)

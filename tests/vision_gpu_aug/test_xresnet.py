@@ -141,6 +141,8 @@ def test_dropout_before_the_last_layer():
 
 
 def test_bad_arguments():
+    with pytest.raises(ValueError, match="stem_szs must name"):
+        small(stem_szs=())
     with pytest.raises(ValueError, match="layers must name"):
         small(layers=[])
     with pytest.raises(ValueError, match=r"ks must be odd.*got 4"):

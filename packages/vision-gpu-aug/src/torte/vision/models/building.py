@@ -5,7 +5,8 @@ registered builders by which an exported learner makes its model again, with no 
 `create_vision_model` and `create_unet_model` call them and put pretrained weights in.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from torte.learner.export import model_builder
 from torte.learner.layers import apply_init
 from torte.vision.models.architectures import Architecture, ArchitectureLike, find_architecture
 from torte.vision.models.body_and_head import (
+    BodyCutError,
     Cut,
     create_body,
     create_head,
@@ -95,11 +97,13 @@ def body_and_head_model(
         channels_last: Whether weights lie in channels-last layout.
         options: Arguments for the architecture's function.
     """
-    model = find_architecture(arch).build(**(options or {}))
+    architecture = find_architecture(arch)
+    model = architecture.build(**(options or {}))
     size = probe_size(model, n_in)
-    body = create_body(model, n_in, pretrained=False, cut=cut)
+    with _naming(architecture):
+        body = create_body(model, n_in, pretrained=False, cut=cut)
+        features, *maps = feature_shape(body, size) if custom_head is None else (0,)
     if custom_head is None:
-        features, *maps = feature_shape(body, size)
         custom_head = create_head(
             features,
             n_out,
@@ -138,11 +142,22 @@ def unet_model(
         options: Arguments for the architecture's function.
         **kwargs: For `DynamicUnet`.
     """
-    model = find_architecture(arch).build(**(options or {}))
-    body = create_body(model, n_in, pretrained=False, cut=cut)
+    architecture = find_architecture(arch)
+    model = architecture.build(**(options or {}))
     height, width = img_size
-    unet = DynamicUnet(body, n_out, (height, width), n_in=n_in, **kwargs)
+    with _naming(architecture):
+        body = create_body(model, n_in, pretrained=False, cut=cut)
+        unet = DynamicUnet(body, n_out, (height, width), n_in=n_in, **kwargs)
     return _laid_out(unet, channels_last)
+
+
+@contextmanager
+def _naming(architecture: Architecture) -> Iterator[None]:
+    """Lets a `BodyCutError` begin with the architecture that could not be cut."""
+    try:
+        yield
+    except BodyCutError as error:
+        raise BodyCutError(f"{architecture.title}: {error}") from error
 
 
 def _laid_out(model: Any, channels_last: bool) -> Any:

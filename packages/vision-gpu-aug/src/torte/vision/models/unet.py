@@ -68,9 +68,10 @@ class FeatureEncoder(nn.Module):
                 drop_unused(body.model, [maps[i] for i in self.taps])
         if len(self.taps) < 2:
             raise BodyCutError(
-                f"{type(body).__name__} keeps one resolution ({tuple(maps[-1].shape[2:])} for an "
+                f"{_title(body)} keeps one resolution ({tuple(maps[-1].shape[2:])} for an "
                 f"image of {size[1:]}), so a U-Net has nothing to connect; take a convolutional "
-                "architecture"
+                "architecture, cut= a function that returns a body of several resolutions, or "
+                "larger images where these have but a few pixels"
             )
         self.channels = [maps[i].shape[1] for i in self.taps]
 
@@ -89,14 +90,16 @@ class FeatureEncoder(nn.Module):
             if not hasattr(self.body.model, "forward_intermediates"):
                 raise BodyCutError(
                     f"{type(self.body.model).__name__} has no forward_intermediates, which a U-Net "
-                    "takes its cross connections from"
+                    "takes its cross connections from; give cut= a function that takes the model "
+                    "and returns an nn.Sequential of its stages, or take another architecture"
                 )
             model: Any = self.body.model
             return list(model.forward_intermediates(images, intermediates_only=True))
         if not isinstance(self.body, nn.Sequential):
             raise BodyCutError(
                 f"a U-Net takes its cross connections from the children of an nn.Sequential or "
-                f"from forward_intermediates, and {type(self.body).__name__} has neither"
+                f"from forward_intermediates, and {type(self.body).__name__} has neither; give "
+                "cut= a function that takes the model and returns an nn.Sequential of its stages"
             )
         last = self.taps[-1] if self.taps else len(self.body) - 1
         maps = []
@@ -104,6 +107,10 @@ class FeatureEncoder(nn.Module):
             images = child(images)
             maps.append(images)
         return maps
+
+
+def _title(body: nn.Module) -> str:
+    return type(body.model if isinstance(body, ProtocolBody) else body).__name__
 
 
 def _last_of_each_size(maps: list[Tensor]) -> list[int]:

@@ -119,7 +119,8 @@ class XResNet(nn.Sequential):
         - Output: (n, n_out).
 
     Raises:
-        ValueError: If `layers` is empty or `ks` is even (padding could not keep sizes).
+        ValueError: If `layers` or `stem_szs` is empty, or `ks` is even (padding could not keep
+            sizes).
     """
 
     def __init__(
@@ -139,6 +140,8 @@ class XResNet(nn.Sequential):
         stride: int = 2,
         **kwargs: Any,
     ) -> None:
+        if not stem_szs:
+            raise ValueError("stem_szs must name the width of at least one convolution")
         if not layers:
             raise ValueError("layers must name the number of blocks of at least one stage")
         if ks % 2 == 0:

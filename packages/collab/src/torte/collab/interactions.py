@@ -49,6 +49,10 @@ class InteractionDataLoader(TabDataLoader):
         made.kinds = None
         return made
 
+    def batch_of_item(self, item: Any) -> tuple[Tensor, ...] | None:
+        """Return a new pair as a batch of one; None where batches here have negatives."""
+        return super().batch_of_item(item) if self.sampling is None else None
+
     # -- looking -----------------------------------------------------------------------------------
 
     def decoded(self, b: Sequence[Tensor], max_n: int = 10) -> Tabular:

@@ -25,6 +25,10 @@ def batch_of_one(loader: Any, item: Any, rm_type_tfms: int | None = None) -> Any
     The global generators are seeded as a pass seeds them: whoever calls this puts them back
     (`torte.data.seeding.GlobalSeeds`).
 
+    A loader whose datasets have no pipelines (that of a table) can have a method
+    `batch_of_item(item)` of its own: it returns the batch before the transforms of batches, or
+    None.
+
     Args:
         loader: A validation loader.
         item: What its datasets were made from.
@@ -37,9 +41,22 @@ def batch_of_one(loader: Any, item: Any, rm_type_tfms: int | None = None) -> Any
     Raises:
         ItemError: If a transform fails on the item.
     """
+    key = sample_key(loader.seed, 0, 0)
+    own = getattr(type(loader), "batch_of_item", None)
+    batch = _collated(loader, item, rm_type_tfms, key) if own is None else own(loader, item)
+    if batch is None:
+        return None
+    keys = torch.tensor([key])
+    if loader.device is not None:
+        keys, batch = to_device((keys, batch), loader.device)
+    with drawing_batch(keys):
+        return loader.after_batch(batch)
+
+
+def _collated(loader: Any, item: Any, rm_type_tfms: int | None, key: int) -> Any:
+    """The batch as it is before it goes to the device; None where `batch_of_one` gives None."""
     if not _makes_single_items(loader):
         return None
-    key = sample_key(loader.seed, 0, 0)
     with drawing(None):
         draw_for(key)
         seed_globals(key)
@@ -50,12 +67,7 @@ def batch_of_one(loader: Any, item: Any, rm_type_tfms: int | None = None) -> Any
             raise Problem(error, 0, shortened(item), name).exception() from error
         if made is None:
             return None
-        batch = loader.do_batch([made])
-    keys = torch.tensor([key])
-    if loader.device is not None:
-        keys, batch = to_device((keys, batch), loader.device)
-    with drawing_batch(keys):
-        return loader.after_batch(batch)
+        return loader.do_batch([made])
 
 
 def _makes_single_items(loader: Any) -> bool:

@@ -23,6 +23,7 @@ from torte.tabular.frames import (
     selected,
     with_columns,
 )
+from torte.tabular.one_value import coded_value, number_value
 from torte.tabular.threads import each
 
 __all__ = ["ColumnStore", "Places", "Readings"]
@@ -112,7 +113,10 @@ class ColumnStore:
         if isinstance(made, np.ndarray) and made.dtype.kind in "biuf":
             return made.astype(np.float64, copy=False)
         if not isinstance(known, np.ndarray):
-            known = self._read[name] = numbers(self.series(name))
+            known = number_value(made)
+            if known is None:
+                known = numbers(self.series(name))
+            self._read[name] = known
         return known
 
     def coded(self, name: str) -> Coded:
@@ -125,7 +129,10 @@ class ColumnStore:
         if isinstance(made, np.ndarray) and made.dtype == bool:
             return coded_truth(made)
         if not isinstance(known, Coded):
-            known = self._read[name] = coded(self.series(name))
+            known = coded_value(made)
+            if known is None:
+                known = coded(self.series(name))
+            self._read[name] = known
         return known
 
     def array(self, name: str) -> np.ndarray:

@@ -21,6 +21,7 @@ __all__ = [
     "check_pandas",
     "column",
     "frame_of",
+    "is_missing",
     "no_column",
     "numbers",
     "rows",
@@ -156,7 +157,7 @@ def numbers(series: nw.Series[Any]) -> np.ndarray:
 
 def _number(name: str, value: Any) -> float:
     """Read one value of a column that is not numeric."""
-    if value is None:
+    if value is None or is_missing(value):
         return np.nan
     try:
         return float(value)
@@ -165,6 +166,11 @@ def _number(name: str, value: Any) -> float:
             f"column {name!r} is among the continuous ones, but {value!r} is no number: "
             "mend the value, or put the column among cat_names"
         ) from error
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a Python object stands for a missing value in pandas (`pd.NA`, `pd.NaT`)."""
+    return type(value).__name__ in ("NAType", "NaTType")
 
 
 def with_columns(frame: Frame, columns: Mapping[str, np.ndarray | Sequence[Any]]) -> Frame:

@@ -17,6 +17,7 @@ from torte.optim import Adam
 from torte.tabular.embeddings import category_embeddings, embed_categories
 from torte.tabular.loader import TabularDataLoaders
 from torte.tabular.model import TabularModel, get_emb_sz
+from torte.tabular.one_row import in_library_of, row_items
 from torte.tabular.realmlp import RealMLP, realmlp_groups
 from torte.tabular.recipes import BestEpoch, DropoutSchedule, Recipe
 from torte.tabular.tabm import EnsembleLoss, TabM
@@ -31,23 +32,35 @@ __all__ = ["TabularLearner", "create_tabular_model", "tabular_learner"]
 class TabularLearner(Learner):
     """A learner over tables."""
 
-    def predict(self, row: Any, **kwargs: Any) -> tuple[Any, Any, Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Predict the target of one row.
+    def predict(self, row: Any) -> tuple[Any, Any, Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Predict the target of one row; the same to the bit as `get_preds` of `test_dl([row])`.
+
+        Where no callback listens to validation there is neither loader nor pass, and for values by
+        column no frame: the cost is that of the procs and the model.
 
         Args:
-            row: A pandas row, a dictionary or a frame of one row.
-            **kwargs: Not used.
+            row: Values by column (a dictionary, a pandas Series) or a frame of one row. Columns
+                may be in any order, of other types than in training, and more than are needed.
 
         Returns:
             The decoded row with the predicted target as a table of one row (`row.show()`,
             `row.items`), the decoded prediction as a tensor, and the probabilities (or the
             numbers).
+
+        Raises:
+            KeyError: A column that the model needs is not there.
+            TypeError: `row` is no row.
+            ValueError: `row` is a frame of several rows (`test_dl` and `get_preds` are for them) or
+                of none, or a value is no number where one is needed.
         """
-        items = row if hasattr(row, "columns") else [row]
-        dl = self.dls.test_dl(items)
-        inputs, preds, _, decoded = self.get_preds(dl=dl, with_input=True, with_decoded=True)
+        found = self._predicted_directly(row, None)
+        inputs, preds, decoded = self._predicted_by_pass(row, None) if found is None else found
         parts = inputs if isinstance(inputs, tuple) else (inputs,)
-        return dl.decoded([*parts, decoded], 1), decoded[0], preds[0]
+        shown = self._test_loader().decoded([*parts, decoded], 1)
+        return in_library_of(row, shown), decoded[0], preds[0]
+
+    def _one_item_loader(self, item: Any, rm_type_tfms: int | None) -> Any:
+        return self.dls.test_dl(row_items(item))
 
     def fit_recipe(
         self,

@@ -14,10 +14,13 @@ from torte.data.splitters import IndexSplitter, RandomSplitter
 from torte.data.tfmd_loader import TfmdDL
 from torte.dispatch import L, serializable
 from torte.tabular.frames import Frame, as_frame
+from torte.tabular.one_row import one_row
 from torte.tabular.results import results_frame
 from torte.tabular.table import Splits, Tabular, TabularPandas
 
 __all__ = ["TabDataLoader", "TabularDataLoaders"]
+
+_STAGES = ("get_idxs", "create_batches", "create_items", "do_item", "create_item", "do_batch")
 
 
 @serializable("torte.tabular.TabDataLoader")
@@ -68,6 +71,24 @@ class TabDataLoader(TfmdDL):
         if self.target_type is not None:
             taken[-1] = taken[-1].as_subclass(self.target_type)
         return tuple(taken)
+
+    def batch_of_item(self, item: Any) -> tuple[Tensor, ...] | None:
+        """Return the batch that a loader of one new row would have, before its transforms.
+
+        Args:
+            item: The row: values by column, or a frame of one row.
+
+        Returns:
+            Codes and numbers; None if batches are made in a way that a subclass or an argument
+            brought.
+        """
+        own = vars(self).keys()
+        if any(
+            name in own or getattr(type(self), name) is not getattr(TabDataLoader, name)
+            for name in _STAGES
+        ):
+            return None
+        return tuple(self._tensors_of(one_row(self.dataset, item))[0])
 
     # -- looking -----------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from torte.data.seeding import sample_keys
 from torte.dispatch import L, serializable
 from torte.tabular.frames import Frame, as_frame, rows
 from torte.tabular.loader import TabDataLoader
+from torte.tabular.one_row import one_row
 from torte.tabular.summaries import Summaries, fit_on_summaries
 from torte.tabular.table import Tabular
 
@@ -200,6 +201,14 @@ class ParquetDataLoader(TabDataLoader):
         if self.target_type is not None:
             batch[-1] = batch[-1].as_subclass(self.target_type)
         return tuple(batch)
+
+    def batch_of_item(self, item: Any) -> tuple[Tensor, ...] | None:
+        """Return a new row as the batch of the `TabDataLoader` that `new` makes for such rows."""
+        steps: Any = self.after_batch
+        if len(steps):  # that loader has none of them
+            return None
+        schema = self.dataset if isinstance(self.dataset, Tabular) else self.dataset.schema
+        return tuple(tensors_of(one_row(schema, item)))
 
     def new(self, dataset: Any = None, cls: type | None = None, **kwargs: Any) -> Any:
         """Return a loader like this one; of rows in memory, a `TabDataLoader`."""

@@ -159,7 +159,22 @@ class Tabular(TableParts):
         Raises:
             KeyError: A column that the model needs is not there.
         """
-        table = self._with(as_frame(df))
+        return self._new(ColumnStore(as_frame(df)), with_labels)
+
+    def new_row(self, row: Mapping[str, Any]) -> "Tabular":
+        """Return a row (values by column) as `new` returns a frame, without making a frame of it.
+
+        Args:
+            row: The values. Targets are not taken along.
+
+        Raises:
+            KeyError: A column that the model needs is not there.
+        """
+        columns = {name: [value] for name, value in row.items()}
+        return self._new(ColumnStore(None, range(1), columns), with_labels=False)
+
+    def _new(self, store: ColumnStore, with_labels: bool) -> "Tabular":
+        table = self._with(store)
         table.is_processed = False
         # Columns that a proc adds (indicators of missing values) come when it runs.
         added = {name for proc in self.procs.fs for name in getattr(proc, "added_names", ())}
@@ -195,8 +210,9 @@ class Tabular(TableParts):
         if rest:
             targets = rest[0].reshape(len(rest[0]), -1)
             columns |= {name: targets[:, place].numpy() for place, name in enumerate(self.y_names)}
-        names = [name for name in self.store.names if name in columns]
-        held = {name: columns[name] for name in names or columns}
+        # In the order of the frame; what it lacks (a target that was predicted) comes last.
+        known = [name for name in self.store.names if name in columns]
+        held = {name: columns[name] for name in dict.fromkeys([*known, *columns])}
         return self._with(ColumnStore(None, range(len(codes)), held, self.store.backend))
 
     def dataloaders(

@@ -1,28 +1,27 @@
-"""The best items for many users: blocked matrix products with a running top-k.
+"""The best items for many users: blocked matrix products and maxima of groups.
 
-A score for every pair would not fit in memory for a million users and a hundred thousand items; a
-block of users against a block of items does, and of each only the k best go on. They are among the
-k groups of items with the greatest maxima, and a maximum costs a small part of what a top-k does.
+A score for every pair would not fit in memory for a million users and a hundred thousand items. So
+a block of users meets a tile of items at a time, and what stays of the scores are the maxima of
+groups of sixteen: the k best items of a user are in the k groups with the greatest maxima. The few
+scores of these groups are computed a second time, which costs less than to keep all of them.
 """
 
-import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 __all__ = ["SeenItems", "top_blocks", "top_items", "top_scored"]
 
 USERS_AT_ONCE, ITEMS_AT_ONCE, TILE = 256, 16384, 1024
-"""Of a block of users and items, a tile of items is scored at a time: it stays in a processor's
-second cache until its groups are compared. An accelerator takes whole blocks, of more users."""
+"""The scores of these users for a tile of items stay in a processor's second cache until their
+maxima are taken. An accelerator takes more users and larger tiles."""
 
-_MORE_USERS, _GROUP, _MERGED_TOGETHER = 16, 16, 8
-
-Fill = Callable[[Tensor, slice, Tensor], object]
+_MORE_USERS, _GROUP, _LANES = 16, 16, 16
+_GATHERED = 1 << 18  # how many factors of items are brought together at a time
 
 
 @dataclass(frozen=True)
@@ -54,20 +53,25 @@ class SeenItems:
         return places, self.items[begun + torch.arange(len(places))]
 
 
-def _blocks(size: int, at_once: int, start: int = 0) -> Iterator[slice]:
-    for begin in range(start, size, at_once):
+def _blocks(size: int, at_once: int) -> Iterator[slice]:
+    for begin in range(0, size, at_once):
         yield slice(begin, min(begin + at_once, size))
 
 
 class _Hidden:
     """What the users of a block have seen, tile by tile."""
 
-    def __init__(self, places: Tensor, items: Tensor, n_items: int, tile: int, device: Any) -> None:
+    def __init__(
+        self, seen: SeenItems, users: Tensor, n_items: int, tile: int, device: Any
+    ) -> None:
+        places, items = seen.pairs(users)
+        # The last key is none's, so that every search ends at one.
+        keys = torch.cat([places * n_items + items, torch.tensor([len(users) * n_items])])
+        self.keys, self.n_items, self.tile = keys.sort().values.to(device), n_items, tile
         order = items.argsort()
         items = items[order]
         self.cuts = torch.searchsorted(items, torch.arange(0, n_items + tile, tile)).tolist()
         self.places, self.items = places[order].to(device), (items % tile).to(device)
-        self.tile = tile
 
     def hide(self, scores: Tensor, start: int) -> None:
         """Take the seen items out of the tile that starts at an item."""
@@ -75,100 +79,26 @@ class _Hidden:
         if first < last:
             scores[self.places[first:last], self.items[first:last]] = -torch.inf
 
-
-def _fill_block(
-    fill: Callable[[slice, Tensor], object],
-    part: slice,
-    scores: Tensor,
-    hidden: _Hidden | None,
-    tile: int,
-) -> Tensor:
-    """Write the scores of a block of items and return the maxima of their groups.
-
-    A group is every (tile / _GROUP)th item of a tile. Places behind the last item get -inf.
-    """
-    maxima: list[Tensor] = []
-    for piece in _blocks(part.stop, tile, part.start):
-        begin = piece.start - part.start
-        whole = scores[:, begin : begin + tile]
-        fill(piece, whole[:, : piece.stop - piece.start])
-        whole[:, piece.stop - piece.start :] = -torch.inf
-        if hidden is not None:
-            hidden.hide(whole, piece.start)
-        maxima.append(whole.unflatten(1, (_GROUP, -1)).amax(dim=1))
-    return torch.cat(maxima, dim=1)
+    def among(self, items: Tensor, start: int) -> Tensor:
+        """Say which of some items, a row a user from a place in the block on, were seen."""
+        rows = torch.arange(start, start + len(items), device=items.device)
+        keys = rows[:, None] * self.n_items + items
+        return self.keys[torch.searchsorted(self.keys, keys)] == keys
 
 
-def _largest(scores: Tensor, maxima: Tensor, k: int, tile: int) -> tuple[Tensor, Tensor]:
-    """Return values and places of the k largest of each row, in no order.
-
-    They are in the k groups with the greatest maxima.
-    """
-    if maxima.shape[1] < 4 * k:
-        filled = scores[:, : maxima.shape[1] * _GROUP]
-        return filled.topk(min(k, filled.shape[1]), dim=1, sorted=False)
-    width = tile // _GROUP
-    _, groups = maxima.topk(k, dim=1, sorted=False)
-    members = torch.arange(0, tile, width, device=scores.device)[:, None]
-    places = ((groups // width * tile + groups % width)[:, None] + members).flatten(1)
-    best, order = scores.gather(1, places).topk(k, dim=1, sorted=False)
-    return best, places.gather(1, order)
+def _check_k(k: int, n_items: int) -> None:
+    if not 1 <= k <= n_items:
+        raise ValueError(f"k is {k}, but there are {n_items} items")
 
 
-def _merged(tops: list[tuple[Tensor, Tensor]], k: int) -> tuple[Tensor, Tensor]:
-    """Return the k best of several blocks of items, best first."""
-    scores, items = (torch.cat(parts, dim=1) for parts in zip(*tops, strict=True))
-    best, order = scores.topk(min(k, scores.shape[1]), dim=1)
-    return best, items.gather(1, order)
+def _listed(users: Tensor, scores: Tensor, items: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return lists on the CPU, with -1 in the places that nothing is left for."""
+    scores, items = scores.cpu(), items.cpu()
+    items[scores == -torch.inf] = -1
+    return users, scores.float(), items
 
 
 @torch.no_grad()
-def _lists(
-    fill: Fill,
-    n_items: int,
-    k: int,
-    users: Tensor,
-    seen: SeenItems | None,
-    like: Tensor,
-    sizes: tuple[int, int, int],
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield the best items of blocks of users.
-
-    Args:
-        fill: Called with users, a range of items and where their scores are to be written.
-        n_items: How many items there are.
-        k: How many items for each user.
-        users: Codes of users.
-        seen: What to leave out.
-        like: A tensor of the type and on the device of the scores.
-        sizes: How many users, items and items of a tile at once, the second a multiple of the last.
-
-    Raises:
-        ValueError: k is not between 1 and the number of items.
-    """
-    if not 1 <= k <= n_items:
-        raise ValueError(f"k is {k}, but there are {n_items} items")
-    users_at_once, items_at_once, tile = sizes
-    columns = min(items_at_once, -(-n_items // tile) * tile)
-    # One place for all scores: new memory for each block would cost as much as its product.
-    buffer = like.new_empty(min(users_at_once, len(users)), columns)
-    for some in _blocks(len(users), users_at_once):
-        block = users[some].cpu()
-        hidden = None
-        if seen is not None:
-            hidden = _Hidden(*seen.pairs(block), n_items, tile, like.device)
-        scores, own = buffer[: len(block)], functools.partial(fill, block.to(like.device))
-        tops: list[tuple[Tensor, Tensor]] = []
-        for part in _blocks(n_items, items_at_once):
-            best, found = _largest(scores, _fill_block(own, part, scores, hidden, tile), k, tile)
-            tops.append((best, found + part.start))
-            if len(tops) == _MERGED_TOGETHER:
-                tops = [_merged(tops, k)]
-        best, found = (each.cpu() for each in _merged(tops, k))
-        found[best == -torch.inf] = -1
-        yield block, best.float(), found
-
-
 def top_scored(
     score: Callable[[Tensor, slice], Tensor],
     n_items: int,
@@ -190,7 +120,7 @@ def top_scored(
         seen: What each user has seen, to be left out.
         device: Where the scores are; the users are handed over there.
         users_at_once: Size of a block of users.
-        items_at_once: Size of a block of items, rounded up to a multiple of 16.
+        items_at_once: Size of a block of items.
 
     Yields:
         Codes of the users (n,), scores and items (n, k), on the CPU. A user for whom fewer than k
@@ -199,15 +129,81 @@ def top_scored(
     Raises:
         ValueError: k is not between 1 and the number of items.
     """
+    _check_k(k, n_items)
+    for some in _blocks(len(users), users_at_once):
+        block = users[some].cpu()
+        hidden = None if seen is None else _Hidden(seen, block, n_items, items_at_once, device)
+        best, found = torch.empty(len(block), 0), torch.empty(len(block), 0, dtype=torch.int64)
+        best, found = best.to(device), found.to(device)
+        for part in _blocks(n_items, items_at_once):
+            scores = score(block.to(device), part)
+            if hidden is not None:
+                hidden.hide(scores, part.start)
+            top, places = scores.topk(min(k, scores.shape[1]), dim=1)
+            both, items = torch.cat([best, top], 1), torch.cat([found, places + part.start], 1)
+            best, order = both.topk(min(k, both.shape[1]), dim=1)
+            found = items.gather(1, order)
+        yield _listed(block, best, found)
 
-    def fill(block: Tensor, part: slice, out: Tensor) -> None:
-        out.copy_(score(block, part))
 
-    tile = -(-items_at_once // _GROUP) * _GROUP
-    sizes = users_at_once, tile, tile
-    return _lists(fill, n_items, k, users, seen, torch.empty(0, device=device), sizes)
+class _Tiles:
+    """Vectors of items cut into tiles, each of whose columns of scores belong to groups.
+
+    A group is every `width`th item of a tile. Behind the last item stand some of score -inf. There
+    is one place for the scores and maxima of all blocks: new memory costs as much as a product.
+    """
+
+    def __init__(self, factors: Tensor, bias: Tensor, tile: int, users_at_once: int) -> None:
+        self.n_items = len(factors)
+        # Widths that are no multiple of a processor's vectors would make the maxima slow.
+        lanes = -(-self.n_items // (_GROUP * _LANES)) * _LANES
+        self.width = min(tile // _GROUP, lanes)
+        self.size = self.width * _GROUP
+        n_tiles = -(-self.n_items // self.size)
+        # The bias as one more factor, of users who all have a 1 there, spares a pass over scores.
+        self.items = factors.new_empty(n_tiles * self.size, factors.shape[1] + 1)
+        self.items[: self.n_items, :-1], self.items[: self.n_items, -1] = factors, bias
+        self.items[self.n_items :, :-1], self.items[self.n_items :, -1] = 0, -torch.inf
+        self.scores = self.items.new_empty(users_at_once, self.size)
+        self.greatest = self.items.new_empty(users_at_once, n_tiles * self.width)
+
+    def maxima(self, users: Tensor, hidden: _Hidden | None) -> Tensor:
+        """Return the greatest score of each group for vectors of users: (users, groups)."""
+        scores, found = self.scores[: len(users)], self.greatest[: len(users)]
+        by_group = scores.unflatten(1, (_GROUP, -1))
+        for tile, part in enumerate(found.split(self.width, dim=1)):
+            start = tile * self.size
+            torch.mm(users, self.items[start : start + self.size].T, out=scores)
+            if hidden is not None:
+                hidden.hide(scores, start)
+            torch.amax(by_group, dim=1, out=part)
+        return found
+
+    def best(
+        self, users: Tensor, groups: Tensor, hidden: _Hidden | None, k: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return scores and items of the k best in some groups of each user, best first."""
+        members = torch.arange(0, self.size, self.width, device=users.device)
+        firsts = groups // self.width * self.size + groups % self.width
+        width = groups.shape[1] * _GROUP
+        at_once = min(len(users), max(1, _GATHERED // (width * users.shape[1])))
+        gathered = users.new_empty(at_once * width, users.shape[1])
+        parts: list[tuple[Tensor, Tensor]] = []
+        for rows in _blocks(len(users), at_once):
+            items = (firsts[rows, :, None] + members).flatten(1)
+            vectors = torch.index_select(
+                self.items, 0, items.ravel(), out=gathered[: items.numel()]
+            ).view(*items.shape, -1)
+            scores = torch.bmm(vectors, users[rows, :, None]).squeeze(2)
+            if hidden is not None:
+                scores[hidden.among(items, rows.start)] = -torch.inf
+            top, order = scores.topk(k, dim=1)
+            parts.append((top, items.gather(1, order)))
+        best, found = (torch.cat(each) for each in zip(*parts, strict=True))
+        return best, found
 
 
+@torch.no_grad()
 def top_blocks(
     user_factors: Tensor,
     item_factors: Tensor,
@@ -224,19 +220,28 @@ def top_blocks(
     Raises:
         ValueError: k is not between 1 and the number of items.
     """
+    n_items, device = len(item_factors), item_factors.device
+    _check_k(k, n_items)
     users = torch.arange(len(user_factors)) if users is None else users
-    # The bias as one more factor, of users who all have a 1 there, spares a pass over the scores.
-    items = torch.cat([item_factors.detach(), item_bias.detach()[:, None]], dim=1)
-    factors = user_factors.detach()
+    on_cpu = device.type == "cpu"
+    at_once = USERS_AT_ONCE if on_cpu else USERS_AT_ONCE * _MORE_USERS
+    if n_items < 4 * k * _GROUP:  # the groups of the best would hold most of the items
 
-    def fill(block: Tensor, part: slice, out: Tensor) -> None:
-        some = torch.nn.functional.pad(factors[block], (0, 1), value=1.0)
-        torch.mm(some, items[part].T, out=out)
+        def score(block: Tensor, part: slice) -> Tensor:
+            return item_bias[part] + user_factors[block] @ item_factors[part].T
 
-    sizes = USERS_AT_ONCE, ITEMS_AT_ONCE, TILE
-    if items.device.type != "cpu":
-        sizes = USERS_AT_ONCE * _MORE_USERS, ITEMS_AT_ONCE, ITEMS_AT_ONCE
-    return _lists(fill, len(items), k, users, seen, items, sizes)
+        yield from top_scored(score, n_items, k, users, seen, device, at_once, ITEMS_AT_ONCE)
+        return
+    at_once = min(at_once, max(1, len(users)))
+    tiles = _Tiles(item_factors, item_bias, TILE if on_cpu else ITEMS_AT_ONCE, at_once)
+    for some in _blocks(len(users), at_once):
+        block = users[some].cpu()
+        vectors = nn.functional.pad(user_factors[block.to(device)], (0, 1), value=1.0)
+        hidden = (
+            None if seen is None else _Hidden(seen, block, len(tiles.items), tiles.size, device)
+        )
+        _, groups = tiles.maxima(vectors, hidden).topk(k, dim=1, sorted=False)
+        yield _listed(block, *tiles.best(vectors, groups, hidden, k))
 
 
 def top_items(

@@ -8,9 +8,8 @@ BBoxLblBlock))`, boxes are flipped and zoomed with their pictures, and `detectio
 small network from scratch. Pictures and the exported learner go to `outputs`.
 
 What it reached with the garments that come with torte, on canvases of garments that training never
-saw: a mean average precision of 0.45 (0.65 at an IoU of 0.5) after the first five of the twelve
-epochs, at about a minute an epoch on one core of a busy machine. What all twelve reach was not
-measured.
+saw: a mean average precision of 0.662 (0.791 at an IoU of 0.5) after the twelve epochs, in 29
+minutes on two cores.
 """
 
 import argparse

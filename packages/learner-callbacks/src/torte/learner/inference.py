@@ -1,6 +1,6 @@
 """Looking at what a model does: validation, predictions, results."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from torte.data.errors import LoaderError
 from torte.data.loader import DataLoader
 from torte.dispatch import L, noop
 from torte.learner.callback_set import Callbacks, as_callbacks
-from torte.learner.callbacks.gathering import GatherPredsCallback
+from torte.learner.callbacks.gathering import GatherPredsCallback, concatenated
 from torte.learner.layers.inspection import NoneReduce
 from torte.learner.predicting import Predicting
 
@@ -115,6 +115,10 @@ class Inference(Predicting):
             results.insert(3 if with_input else 2, decodes(results[1 if with_input else 0]))
         return tuple(results)
 
+    def _joined_targets(self, parts: Sequence[Any], dim: int) -> Any:
+        """The targets of all batches in one; for a Learner to replace whose batches differ."""
+        return concatenated(parts, dim)
+
     @contextmanager
     def loss_not_reduced(self) -> Iterator[None]:
         """Have `loss_func` return one loss an element within the block (see `NoneReduce`)."""
@@ -143,8 +147,24 @@ class Inference(Predicting):
             dl = dl.new(shuffle=shuffle)
         with self.alone(), self.looking(dl):
             batch = dl.one_batch()
-            _, _, decoded = self.get_preds(dl=[batch], with_decoded=True)
-            dl.show_results(batch, decoded, max_n=max_n, **kwargs)
+            preds, _, decoded = self.get_preds(dl=[batch], with_decoded=True)
+            self._draw_results(dl, batch, preds, decoded, max_n, **kwargs)
+
+    def _draw_results(
+        self, dl: Any, batch: Any, preds: Any, decoded: Any, max_n: int, **kwargs: Any
+    ) -> None:
+        """Draw a batch with what `get_preds` made of it."""
+        dl.show_results(batch, decoded, max_n=max_n, **kwargs)
+
+    def _parts_to_show(
+        self, dl: Any, batch: Any, preds: Any, decoded: Any, max_n: int, options: dict[str, Any]
+    ) -> tuple[Any, Any, Any, Any]:
+        """What is drawn of a batch: (x, y, samples, outs), as the display functions take them.
+
+        A Learner with predictions of its own kind replaces this, and takes out of `options`, which
+        go to the display function, what is meant for it.
+        """
+        return dl.show_results(batch, decoded, max_n=max_n, show=False)
 
     def _loader_to_look_at(self, ds_idx: int, dl: Any) -> Any:
         if dl is not None:

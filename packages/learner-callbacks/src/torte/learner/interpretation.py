@@ -134,7 +134,7 @@ class Interpretation:
         else:
             idxs = self.top_losses(None, largest)[1][list(k)]
         inputs, preds, targets, decoded, losses = self[idxs]
-        parts = self._shown_parts(inputs, targets, decoded, len(idxs))
+        parts = self._shown_parts(inputs, preds, targets, decoded, len(idxs), kwargs)
         return plot_top_losses(*parts, preds, losses, **kwargs)
 
     def show_results(self, idxs: Sequence[int] | Tensor, **kwargs: Any) -> Any:
@@ -144,9 +144,9 @@ class Interpretation:
             idxs: Numbers of the samples.
             **kwargs: For the display function.
         """
-        inputs, _, targets, decoded, _ = self[idxs]
+        inputs, preds, targets, decoded, _ = self[idxs]
         count = len(torch.as_tensor(idxs).reshape(-1))
-        parts = self._shown_parts(inputs, targets, decoded, count)
+        parts = self._shown_parts(inputs, preds, targets, decoded, count, kwargs)
         return show_results(*parts, max_n=count, **kwargs)
 
     def show_at(self, idx: int, **kwargs: Any) -> Any:
@@ -154,12 +154,18 @@ class Interpretation:
         return self.show_results([idx], **kwargs)
 
     def _shown_parts(
-        self, inputs: Any, targets: Any, decoded: Any, count: int
+        self,
+        inputs: Any,
+        preds: Any,
+        targets: Any,
+        decoded: Any,
+        count: int,
+        options: dict[str, Any],
     ) -> tuple[Any, Any, Any, Any]:
         """Return input, target, decoded samples and decoded predictions, for display."""
         batch = (*_as_tuple(inputs), *_as_tuple(targets))
         if isinstance(self.dl, TfmdDL):
-            return self.dl.show_results(batch, decoded, max_n=count, show=False)
+            return self.learn._parts_to_show(self.dl, batch, preds, decoded, count, options)
         samples = [tuple(part[i] for part in batch) for i in range(count)]
         outs = [tuple(part[i] for part in _as_tuple(decoded)) for i in range(count)]
         return inputs, targets, samples, outs

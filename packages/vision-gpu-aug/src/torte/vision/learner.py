@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -20,6 +20,7 @@ from torte.vision.models.weights import Statistics, default_statistics
 __all__ = ["ModelMeta", "cnn_learner", "model_meta", "unet_learner", "vision_learner"]
 
 Splitter = Callable[[nn.Module], Any]
+LearnerType = TypeVar("LearnerType", bound=Learner)
 
 
 class ModelMeta(dict[Any, dict[str, Any]]):
@@ -124,7 +125,7 @@ def vision_learner(
         ValueError: If the data do not say how many outputs there are, or their images have another
             number of channels than `n_in`.
     """
-    _check_channels(dls, n_in)
+    check_channels(dls, n_in)
     meta = model_meta.get(arch, {})
     built = build_vision_model(
         arch,
@@ -146,7 +147,7 @@ def vision_learner(
         y_range=y_range,
         options=kwargs or None,
     )
-    return _learner(
+    return learner_of_built(
         dls,
         built,
         meta,
@@ -227,7 +228,7 @@ def unet_learner(
         WeightsUnavailableError: If its weights are neither here nor to be downloaded.
         BodyCutError: If the architecture has no maps of several resolutions.
     """
-    _check_channels(dls, n_in)
+    check_channels(dls, n_in)
     meta = model_meta.get(arch, {})
     built = build_unet_model(
         arch,
@@ -241,7 +242,7 @@ def unet_learner(
         **(config or {}),
         **kwargs,
     )
-    return _learner(
+    return learner_of_built(
         dls,
         built,
         meta,
@@ -263,7 +264,7 @@ def unet_learner(
     )
 
 
-def _learner(
+def learner_of_built(
     dls: Any,
     built: BuiltModel,
     meta: dict[str, Any],
@@ -271,13 +272,28 @@ def _learner(
     pretrained: bool,
     n_in: int,
     splitter: Splitter | None,
+    cls: type[LearnerType] = Learner,
     **kwargs: Any,
-) -> Learner:
+) -> LearnerType:
+    """Makes the Learner of a model: the images normalized, the body frozen if it is pretrained.
+
+    Args:
+        dls: Loaders of images.
+        built: The model and the statistics of its weights.
+        meta: The architecture's entry in `model_meta`, if there is one.
+        normalize: Whether to normalize the images.
+        pretrained: Whether the body has pretrained weights.
+        n_in: Channels of the images.
+        splitter: From the model to its parameter groups; by default the entry's, or
+            `default_split`.
+        cls: The class of the Learner.
+        **kwargs: For it.
+    """
     statistics = meta.get("stats") if pretrained else None
     if normalize:
         add_normalization(dls, statistics or built.statistics, n_in)
     chosen: Splitter = splitter or meta.get("split") or default_split
-    learn = Learner(dls, built.model, splitter=chosen, **kwargs)
+    learn = cls(dls, built.model, splitter=chosen, **kwargs)
     if pretrained:
         learn.freeze()
     return learn
@@ -339,8 +355,12 @@ def _first_item(dls: Any) -> tuple[Any, ...]:
     return item if isinstance(item, tuple) else (item,)
 
 
-def _check_channels(dls: Any, n_in: int) -> None:
-    """Refuses images of another number of channels than the model takes, before any training."""
+def check_channels(dls: Any, n_in: int) -> None:
+    """Refuses images of another number of channels than the model takes, before any training.
+
+    Raises:
+        ValueError: If the first training image has another number of channels than `n_in`.
+    """
     first = next(iter(_first_item(dls)), None)
     if isinstance(first, TensorImage) and first.shape[0] != n_in:
         raise ValueError(

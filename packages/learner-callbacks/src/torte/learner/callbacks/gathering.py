@@ -51,6 +51,10 @@ def concatenated(parts: Sequence[Any], dim: int = 0) -> Any:
     return list(parts)
 
 
+_TARGETS = 2
+"""The place of the targets among what `_gather` puts together."""
+
+
 class GatherPredsCallback(Callback):
     """Collect predictions and targets of all batches, in main memory or on disk.
 
@@ -134,7 +138,8 @@ class GatherPredsCallback(Callback):
             self._gather()
         inputs = [_single(self._joined(self.inputs))] if self.with_input else []
         losses = [self._joined(self.losses)] if self.with_loss else []
-        return [*inputs, self._joined(self.preds), _single(self._joined(self.targets)), *losses]
+        targets = self._targets_joined(self.targets)
+        return [*inputs, self._joined(self.preds), _single(targets), *losses]
 
     def _gather(self) -> None:
         """Take in what the other processes have of each batch."""
@@ -147,12 +152,16 @@ class GatherPredsCallback(Callback):
             for held, lists in found:
                 for number, part in zip(held, lists[place], strict=False):
                     by_number[number].append(part)
-            columns.append([concatenated(parts) for parts in by_number.values() if parts])
+            join = self._targets_joined if place == _TARGETS else concatenated
+            columns.append([join(parts) for parts in by_number.values() if parts])
         self._numbers = numbers
         self.inputs, self.preds, self.targets, self.losses = columns
 
     def _joined(self, parts: Sequence[Any]) -> Any:
         return concatenated(parts, self.concat_dim) if parts else None
+
+    def _targets_joined(self, parts: Sequence[Any]) -> Any:
+        return self.learn._joined_targets(parts, self.concat_dim) if parts else None
 
 
 def _single(value: Any) -> Any:

@@ -57,7 +57,8 @@ class DetectionLoss:
             boxes: (n, boxes, 4), between -1 and 1; boxes without an area are padding.
             labels: (n, boxes), class numbers.
         """
-        pred, boxes, labels = plain(pred).float(), plain(boxes).float(), plain(labels)
+        pred, labels = _wide(pred), plain(labels)
+        boxes = plain(boxes).to(pred.dtype)
         logits, found, locations, strides = _parts(pred)
         boxes = boxes.clamp(-1, 1)
         numbers = match_boxes(locations, strides, boxes)
@@ -78,7 +79,7 @@ class DetectionLoss:
             (n, max_boxes, 6): x1, y1, x2, y2 between -1 and 1, class number, score; rows of zeros
             fill up. The number of rows is the same for images of any size.
         """
-        logits, found, _, _ = _parts(plain(x).float())
+        logits, found, _, _ = _parts(_wide(x))
         rows = [self._detections(*image) for image in zip(logits.sigmoid(), found, strict=True)]
         return torch.stack([F.pad(r, (0, 0, 0, self.max_boxes - len(r))) for r in rows])
 
@@ -105,7 +106,12 @@ class DetectionLoss:
         place, label = place[best], label[best]
         score = scores[place, label]
         kept = batched_nms(boxes[place], score, label, self.nms)[: self.max_boxes]
-        return torch.cat([boxes[place], label[:, None].float(), score[:, None]], 1)[kept]
+        return torch.cat([boxes[place], label[:, None].to(boxes), score[:, None]], 1)[kept]
+
+
+def _wide(x: Tensor) -> Tensor:
+    """Outputs as a plain tensor of at least float32."""
+    return plain(x).to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _parts(pred: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -52,8 +52,8 @@ class Detector(nn.Module):
 
     Shape:
         - Input: (n, channels, height, width), of any size.
-        - Output: (n, locations, classes + 8), float32: the logits of the classes; the box as x1,
-          y1, x2, y2 between -1 and 1; the location's x and y; its stride along x and y, both in
+        - Output: (n, locations, classes + 8), at least float32: the logits of the classes; the box
+          as x1, y1, x2, y2 between -1 and 1; the location's x and y; its stride along x and y, in
           the same coordinates.
     """
 
@@ -117,8 +117,9 @@ def _bias(layer: nn.Module) -> Tensor:
 
 
 def _rows(maps: Tensor) -> Tensor:
-    """(n, channels, h, w) as (n, h * w, channels), float32 also under autocast."""
-    return maps.flatten(2).transpose(1, 2).float()
+    """(n, channels, h, w) as (n, h * w, channels), at least float32 also under autocast."""
+    rows = maps.flatten(2).transpose(1, 2)
+    return rows.to(torch.promote_types(rows.dtype, torch.float32))
 
 
 @model_builder("torte.vision.detector_model")

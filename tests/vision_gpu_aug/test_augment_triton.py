@@ -13,7 +13,8 @@ INTERPRETED = """
 import torch
 from torte.data.numeric import Normalize
 from torte.vision.augment import (
-    Augment, Contrast, Grayscale, Hue, Rotate, Saturation, aug_transforms,
+    Augment, Contrast, Flip, Grayscale, Hue, RandomResizedCropGPU, Rotate, Saturation, Zoom,
+    aug_transforms,
 )
 from torte.vision.augment.kernels import cuda, dispatching
 
@@ -26,6 +27,8 @@ lists = [
     aug_transforms(pad_mode="zeros", max_zoom=3.0, min_zoom=0.5),
     aug_transforms(pad_mode="border", align_corners=False),
     aug_transforms(size=9, align_corners=False),
+    [RandomResizedCropGPU(5), Flip()],
+    [Zoom(0.3, 0.8, p=0.8, pad_mode="zeros")],
     [Hue(p=0.7), Saturation(p=1), Grayscale(p=0.5), Contrast()],
     [Rotate(p=0.5, max_deg=90)],
 ]
@@ -55,7 +58,8 @@ whole = "height width out_height out_width source_n source_c source_y source_x".
 whole += "result_n result_c result_y result_x param_row".split()
 for source, result, density, stages in [("u8", "bf16", 1, (1, 0)), ("fp32", "fp16", 2, (3, 2))]:
     types = {"source": "*" + source, "result": "*" + result, "matrices": "*fp32", "moves": "*i8"}
-    types |= {"spread": "*fp32", "params": "*fp32", "scale": "fp32"} | dict.fromkeys(whole, "i32")
+    types |= dict.fromkeys(whole, "i32") | {"scale": "fp32"}
+    types |= dict.fromkeys(["spread", "widths", "params"], "*fp32")
     fixed = {"CHANNELS": 3, "PADDING": 2, "CORNERS": True, "DENSITY": density}
     fixed |= {"STAGES": stages, "BLOCK": 256}
     signature = {name: types.get(name, "constexpr") for name in kernel.arg_names}

@@ -62,6 +62,12 @@ class Segment:
         """Samples a side for each output pixel."""
         return 1 if self.sampling.mode == "nearest" else supersampling(self.shrink)
 
+    @property
+    def filtered(self) -> bool:
+        """Whether samples may need the exact filter for shrinking; see `antialiasing.py`."""
+        single = len(self.maps) == 1 and isinstance(self.maps[0], Homography)
+        return single and self.shrink > 1 and self.sampling.mode != "nearest"
+
     def rows(self, start: int, stop: int) -> "Segment":
         """The part of the segment that concerns the samples [start, stop)."""
         maps: list[CoordinateMap] = [
@@ -147,7 +153,7 @@ def _run(segment: Segment, images: Tensor) -> Tensor:
     elif images.dtype in (torch.float16, torch.bfloat16):
         images = images.float()  # a grid in half precision would be off by whole pixels
     if segment.maps and not _all_identity(segment, images):
-        images = sample(images, *segment.geometry, segment.density)
+        images = sample(images, *segment.geometry, segment.density, segment.filtered)
     for part in segment.pixels:
         images = part(images)
     return images

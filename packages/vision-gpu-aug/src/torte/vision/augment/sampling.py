@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from torte.vision.augment.antialiasing import filter_widths, resample
 from torte.vision.augment.coordinates import (
     Frame,
     apply_homography,
@@ -125,11 +126,12 @@ def displaced(control: Tensor, points: Tensor, frame: Frame) -> Tensor:
 
 
 def spread_of(maps: Sequence[CoordinateMap]) -> Tensor:
-    """How far apart the subsamples of an output pixel lie, along x and y: (n, 2), 0 to 1 pixel.
+    """How far apart the subsamples of an output pixel lie, along x and y: (n, 2), 0 to 1.4 pixels.
 
     Where a pixel stands for s source pixels, the box from which bilinear samples are averaged is
-    sqrt(s² - 1) source pixels wide: nothing where the image is not shrunk (then all subsamples are
-    one), and all of the pixel where it is shrunk a lot. s is taken at the centre of the image.
+    sqrt(2 (s² - 1)) source pixels wide, so that box and triangle together have the variance of a
+    triangle s times as wide, the filter of an exact shrink (`antialiasing.py`). It is nothing where
+    the image is not shrunk (then all subsamples are one). s is taken at the centre of the image.
     """
     matrix = next(part.matrix for part in maps if isinstance(part, Homography))
     for part in maps:
@@ -139,7 +141,7 @@ def spread_of(maps: Sequence[CoordinateMap]) -> Tensor:
     columns = matrix[:, :2, :2] / depth
     columns = columns - matrix[:, :2, 2:] * matrix[:, 2:, :2] / depth**2
     squared = columns.square().sum(1)
-    return (1 - 1 / squared.clamp(min=1)).sqrt()
+    return (2 - 2 / squared.clamp(min=1)).sqrt()
 
 
 def _lattice(
@@ -249,6 +251,7 @@ def sample(
     output: Frame,
     sampling: Sampling,
     density: int = 1,
+    filtered: bool = False,
 ) -> Tensor:
     """Sample a source once.
 
@@ -260,11 +263,39 @@ def sample(
         sampling: How.
         density: Samples a side for each output pixel; their mean is the result. Where a sample is
             not shrunk, they are all the same one.
+        filtered: Whether samples that are shrunk along the axes take the exact filter of
+            `antialiasing.py`.
 
     Returns:
         (n, channels, output height, output width); samples whose map is the identity are returned
         to the bit.
     """
+    single = maps[0] if len(maps) == 1 and isinstance(maps[0], Homography) else None
+    if single is None or not filtered:
+        return _sampled(images, maps, source, output, sampling, density)
+    widths = filter_widths(single.matrix)
+    chosen = (widths > 0).any(1)
+    known = images.device.type == "cpu" and not torch.compiler.is_compiling()  # costs no wait
+    if known and not chosen.any():
+        return _sampled(images, maps, source, output, sampling, density)
+    padding = sampling.padding, sampling.corners
+    cubic = sampling.mode == "bicubic"
+    exact = resample(images, single.matrix, (source, output), padding, widths, cubic)
+    if known and chosen.all():
+        return exact
+    rest = _sampled(images, maps, source, output, sampling, density)
+    return torch.where(chosen[:, None, None, None], exact, rest)
+
+
+def _sampled(
+    images: Tensor,
+    maps: Sequence[CoordinateMap],
+    source: Frame,
+    output: Frame,
+    sampling: Sampling,
+    density: int,
+) -> Tensor:
+    """`sample` by `grid_sample` alone."""
     spread = spread_of(maps) if density > 1 else None
     grid = grid_of(maps, source, output, sampling.corners, density, spread).to(images.dtype)
     result = F.grid_sample(

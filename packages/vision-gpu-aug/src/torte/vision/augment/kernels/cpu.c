@@ -44,6 +44,7 @@ typedef struct {
     const float *matrices;       /* n x 9, output indices to source indices */
     const int8_t *moves;         /* n, 0: the map is the identity between frames of one size */
     const float *spread;         /* n x 2, how far apart the subsamples of a pixel lie */
+    const float *widths;         /* n x 2, of the filters of a shrink along the axes; 0: it is none */
     int64_t padding, align_corners, density;
     float scale;
     int32_t stages;
@@ -66,6 +67,9 @@ typedef struct {
     int64_t plane_step, line_step;   /* to the next plane, to the next line */
     uint64_t *top, *bottom;
     int64_t lane;
+    float *across_taps, *down_taps;      /* weights of a filter: tap by tap, each of all pixels */
+    int32_t *across_start, *down_start;  /* the first source pixel of each */
+    float *line;                         /* source width + taps: a source line filtered downwards */
 } Space;
 
 /* ---- coordinates -------------------------------------------------------------------------------- */
@@ -300,6 +304,93 @@ static void sample_mean(const Job *job, Space *s, int64_t sample, int64_t row) {
             s->rows[c * s->lane + i] = s->sums[c * s->lane + i] * part;
 }
 
+/* ---- shrinking along the axes, exactly ---------------------------------------------------------- */
+
+static int64_t taps_of(float width) { return (int64_t)(2.0f * width) + 2; }
+
+/* Weights of one axis, see antialiasing.py: tap k of output i at weights[k * pitch + i]. */
+static void filter(const Job *job, float step, float offset, float width, int64_t size, int64_t count,
+                   int64_t pitch, float *RESTRICT weights, int32_t *RESTRICT start) {
+    const float end = (float)size - 0.5f;
+    const int64_t taps = taps_of(width);
+    for (int64_t i = 0; i < count; i++) {
+        float at = step * (float)i + offset, share = 1.0f, total = 0.0f;
+        if (job->padding == ZEROS)
+            share = most(least((at + 0.5f) / width + 0.5f, 1.0f), 0.0f) *
+                    most(least((end - at) / width + 0.5f, 1.0f), 0.0f);
+        else if (job->padding == REFLECTION && (at < -0.5f || at > end))
+            fold(&at, 1, size, REFLECTION, job->align_corners);
+        at = most(least(at, end), -0.5f);
+        start[i] = (int32_t)most(ceilf(at - width), 0.0f);
+        for (int64_t k = 0; k < taps; k++) {
+            const int64_t place = start[i] + k;
+            const float weight = most(1.0f - fabsf((float)place - at) / width, 0.0f);
+            total += weights[k * pitch + i] = place < size ? weight : 0.0f;
+        }
+        for (int64_t k = 0; k < taps; k++) weights[k * pitch + i] *= share / total;
+    }
+}
+
+static int is_filtered(const Job *job, int64_t sample) { return job->widths[2 * sample] > 0.0f; }
+
+static void prepare_filters(const Job *job, Space *s, int64_t sample) {
+    const float *m = job->matrices + 9 * sample, *width = job->widths + 2 * sample;
+    const int64_t columns = job->out_width, lines = job->out_height;
+    filter(job, m[0], m[2], width[0], job->width, columns, s->lane, s->across_taps, s->across_start);
+    filter(job, m[4], m[5], width[1], job->height, lines, lines, s->down_taps, s->down_start);
+}
+
+static void add_bytes(float *RESTRICT sum, const uint8_t *RESTRICT in, int64_t step, float weight,
+                      int64_t n) {
+    if (step == 1)
+        for (int64_t i = 0; i < n; i++) sum[i] += weight * (float)in[i];
+    else
+        for (int64_t i = 0; i < n; i++) sum[i] += weight * (float)in[i * step];
+}
+
+static void add_floats(float *RESTRICT sum, const float *RESTRICT in, int64_t step, float weight,
+                       int64_t n) {
+    if (step == 1)
+        for (int64_t i = 0; i < n; i++) sum[i] += weight * in[i];
+    else
+        for (int64_t i = 0; i < n; i++) sum[i] += weight * in[i * step];
+}
+
+/* Downwards first, which is long runs of neighbours, and only the columns that are looked at. */
+static void filter_row(const Job *job, Space *s, int64_t sample, int64_t row) {
+    const int64_t *st = job->source_strides, n = job->out_width, lines = job->out_height;
+    const float *width = job->widths + 2 * sample;
+    const int64_t across = taps_of(width[0]), down = taps_of(width[1]);
+    const int32_t *RESTRICT start = s->across_start;
+    int64_t first = job->width, end = 0;
+    for (int64_t i = 0; i < n; i++) {
+        first = start[i] < first ? start[i] : first;
+        end = start[i] + across > end ? start[i] + across : end;
+    }
+    const int64_t seen = (end < job->width ? end : job->width) - first;
+    const float scale = job->source_kind == UINT8 ? job->scale : 1.0f;
+    for (int64_t c = 0; c < job->channels; c++) {
+        memset(s->line + first, 0, sizeof(float) * (size_t)(end - first));
+        for (int64_t k = 0; k < down; k++) {
+            const float weight = s->down_taps[k * lines + row];
+            if (weight == 0.0f) continue; /* beyond the frame or the filter */
+            const int64_t at = sample * st[0] + c * st[1] + (s->down_start[row] + k) * st[2] + first * st[3];
+            if (job->source_kind == UINT8)
+                add_bytes(s->line + first, (const uint8_t *)job->source + at, st[3], weight, seen);
+            else
+                add_floats(s->line + first, (const float *)job->source + at, st[3], weight, seen);
+        }
+        float *RESTRICT out = s->rows + c * s->lane;
+        memset(out, 0, sizeof(float) * (size_t)n);
+        for (int64_t k = 0; k < across; k++) {
+            const float *RESTRICT weights = s->across_taps + k * s->lane, *RESTRICT line = s->line + k;
+            APART
+            for (int64_t i = 0; i < n; i++) out[i] += weights[i] * line[start[i]];
+        }
+        for (int64_t i = 0; i < n; i++) out[i] *= scale;
+    }
+}
+
 /* ---- colour ------------------------------------------------------------------------------------- */
 
 static inline float bits_float(int32_t i) { float f; memcpy(&f, &i, 4); return f; }
@@ -493,10 +584,16 @@ static void one_sample(const Job *job, Space *s, int64_t sample) {
     const int64_t density = spread[0] == 0.0f && spread[1] == 0.0f ? 1 : job->density;
     for (int64_t i = 0; i < job->out_width * density; i++)
         s->across[i] = subsample(i, density, spread[0]);
-    if (moves) bring(job, s, sample);
+    const int filtered = is_filtered(job, sample);
+    if (filtered)
+        prepare_filters(job, s, sample);
+    else if (moves)
+        bring(job, s, sample);
     for (int64_t row = 0; row < job->out_height; row++) {
         if (!moves)
             copy_row(job, s, sample, row);
+        else if (filtered)
+            filter_row(job, s, sample, row);
         else if (density == 1)
             sample_row(job, s, sample, (float)row, job->out_width);
         else
@@ -535,15 +632,38 @@ static int reserve(const Job *job, Space *s) {
     return 0;
 }
 
+/* Room for the widest filter of the batch; none where there is no filter. */
+static int reserve_filters(const Job *job, Space *s) {
+    float width[2] = {0.0f, 0.0f};
+    for (int64_t i = 0; i < 2 * job->n; i++) width[i & 1] = most(width[i & 1], job->widths[i]);
+    s->across_taps = NULL;
+    if (width[0] == 0.0f) return 0;
+    const size_t across = (size_t)taps_of(width[0]), down = (size_t)taps_of(width[1]);
+    const size_t lines = (size_t)job->out_height, lane = (size_t)s->lane;
+    float *at = aligned(4 * ((across + 1) * lane + (down + 1) * lines + (size_t)job->width + across));
+    if (!at) return -1;
+    s->across_taps = at, at += across * lane;
+    s->across_start = (int32_t *)at, at += lane;
+    s->down_taps = at, at += down * lines;
+    s->down_start = (int32_t *)at, at += lines;
+    s->line = at;
+    return 0;
+}
+
 static void *work(void *argument) {
     Job *job = argument;
     Space space;
     if (reserve(job, &space)) return (void *)1;
+    if (reserve_filters(job, &space)) {
+        free(space.rows);
+        return (void *)1;
+    }
     for (;;) {
         int64_t sample = __atomic_fetch_add(&job->next, 1, __ATOMIC_RELAXED);
         if (sample >= job->n) break;
         one_sample(job, &space, sample);
     }
+    free(space.across_taps);
     free(space.rows);
     settle();
     return NULL;

@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from torte.vision.augment.kernels.stages import Stage
+from torte.vision.augment.kernels.stages import Geometry, Stage
 
 __all__ = ["OUTPUTS", "run", "takes", "why_not"]
 
@@ -63,6 +63,7 @@ class _Job(ctypes.Structure):
         ("matrices", ctypes.c_void_p),
         ("moves", ctypes.c_void_p),
         ("spread", ctypes.c_void_p),
+        ("widths", ctypes.c_void_p),
         *((name, ctypes.c_int64) for name in ("padding", "align_corners", "density")),
         ("scale", ctypes.c_float),
         ("stages", ctypes.c_int32),
@@ -157,7 +158,7 @@ def takes(images: Tensor, output: tuple[int, int], density: int) -> bool:
 def run(
     images: Tensor,
     result: Tensor,
-    geometry: tuple[Tensor, Tensor, Tensor],
+    geometry: Geometry,
     sampling: tuple[str, bool],
     density: int,
     scale: float,
@@ -168,9 +169,7 @@ def run(
     Args:
         images: uint8 or float32 (n, channels, height, width), any layout that `takes` allows.
         result: float32 or bfloat16 (n, channels, output height, output width), dense.
-        geometry: float32 (n, 3, 3), array indices of the output to those of the source; int8 (n,),
-            0 where a sample is to be copied instead; float32 (n, 2), how far apart the subsamples
-            of an output pixel lie.
+        geometry: How it is sampled.
         sampling: Padding, and `align_corners`.
         density: Samples a side for each output pixel.
         scale: What uint8 values are multiplied by.
@@ -182,7 +181,7 @@ def run(
     library, reason = _loaded()
     if library is None:
         raise RuntimeError(reason)
-    matrices, moves, spread = geometry
+    matrices, moves, spread, widths = geometry
     codes = (ctypes.c_int32 * len(stages))(*(code for code, _ in stages))
     params = (ctypes.c_void_p * len(stages))(*(values.data_ptr() for _, values in stages))
     rows = (ctypes.c_int64 * len(stages))(
@@ -200,6 +199,7 @@ def run(
         matrices.data_ptr(),
         moves.data_ptr(),
         spread.data_ptr(),
+        widths.data_ptr(),
         _PADDINGS[sampling[0]],
         int(sampling[1]),
         density,

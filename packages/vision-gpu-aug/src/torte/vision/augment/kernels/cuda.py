@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torte.vision.augment.kernels.stages import Stage
+from torte.vision.augment.kernels.stages import Geometry, Stage
 
 __all__ = ["OUTPUTS", "run", "takes", "why_not"]
 
@@ -62,7 +62,7 @@ def _kernel() -> Any:
 def run(
     images: Tensor,
     result: Tensor,
-    geometry: tuple[Tensor, Tensor, Tensor],
+    geometry: Geometry,
     sampling: tuple[str, bool],
     density: int,
     scale: float,
@@ -70,7 +70,7 @@ def run(
 ) -> None:
     """Fill `result` from `images`; the arguments are those of `cpu.run`."""
     n, channels, height, width = images.shape
-    matrices, moves, spread = geometry
+    matrices, moves, spread, widths = geometry
     out_height, out_width = result.shape[2:]
     rows = [values.expand(n, -1) for _, values in stages]
     params = torch.cat(rows, dim=1).contiguous() if rows else matrices
@@ -81,6 +81,7 @@ def run(
         matrices,
         moves,
         spread,
+        widths,
         params,
         height,
         width,

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from torte.vision.augment.antialiasing import filter_widths
 from torte.vision.augment.coordinates import index_homography
 from torte.vision.augment.declaration import Homography, PixelMap
 from torte.vision.augment.kernels import cpu, cuda
-from torte.vision.augment.kernels.stages import stages_of
+from torte.vision.augment.kernels.stages import Geometry, stages_of
 from torte.vision.augment.sampling import is_identity, spread_of
 
 if TYPE_CHECKING:
@@ -51,9 +52,8 @@ def fused_segment(
         device=images.device,
         memory_format=memory_format,
     )
-    matrices, moves, spread = _geometry(segment, images)
+    geometry = _geometry(segment, images)
     sampling = segment.sampling.padding, segment.sampling.corners
-    geometry = (matrices, moves, spread)
     backend.run(images.detach(), result, geometry, sampling, segment.density, segment.scale, stages)
     return result, rest
 
@@ -78,13 +78,13 @@ def _records(segment: "Segment", images: Tensor) -> bool:
     return any(value.requires_grad for value in parameters)
 
 
-def _geometry(segment: "Segment", images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Index homographies, which of them move anything, and how far apart subsamples lie."""
+def _geometry(segment: "Segment", images: Tensor) -> Geometry:
+    """Index homographies, which move anything, the spread of subsamples, widths of filters."""
     n, device = images.shape[0], images.device
-    spread = torch.zeros(n, 2, device=device)
+    spread = widths = torch.zeros(n, 2, device=device)
     if not segment.maps:
         still = torch.zeros(n, dtype=torch.int8, device=device)
-        return torch.eye(3, device=device).expand(n, 3, 3).contiguous(), still, spread
+        return torch.eye(3, device=device).expand(n, 3, 3).contiguous(), still, spread, widths
     part = segment.maps[0]
     assert isinstance(part, Homography)
     matrices = index_homography(part.matrix.float(), segment.output, segment.source)
@@ -92,5 +92,7 @@ def _geometry(segment: "Segment", images: Tensor) -> tuple[Tensor, Tensor, Tenso
     moves = torch.ones(n, dtype=torch.bool, device=device) if same is None else ~same
     if segment.density > 1:
         spread = spread_of(segment.maps).float().expand(n, 2).contiguous()
+    if segment.filtered:
+        widths = filter_widths(part.matrix.float()).expand(n, 2).contiguous()
     moves = moves.to(torch.int8).expand(n).contiguous()
-    return matrices.expand(n, 3, 3).contiguous(), moves, spread
+    return matrices.expand(n, 3, 3).contiguous(), moves, spread, widths

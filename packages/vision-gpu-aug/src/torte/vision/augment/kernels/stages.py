@@ -1,4 +1,4 @@
-"""The colour program of a kernel: pixel maps as codes and rows of numbers."""
+"""What a kernel is told: the geometry, and pixel maps as codes and rows of numbers."""
 
 from collections.abc import Sequence
 
@@ -8,11 +8,17 @@ from torch import Tensor
 from torte.vision.augment.colour import ChannelAffine, ColourMatrix, HueTurn, LogitColour
 from torte.vision.augment.declaration import PixelMap
 
-__all__ = ["CHANNEL_AFFINE", "HUE", "LOGIT", "MATRIX", "Stage", "stages_of"]
+__all__ = ["CHANNEL_AFFINE", "HUE", "LOGIT", "MATRIX", "Geometry", "Stage", "stages_of"]
 
 CHANNEL_AFFINE, LOGIT, MATRIX, HUE = range(4)
 Stage = tuple[int, Tensor]
 """A code and its parameters, float32 (n or 1, numbers), contiguous."""
+
+Geometry = tuple[Tensor, Tensor, Tensor, Tensor]
+"""How the source is sampled: float32 (n, 3, 3), array indices of the output to those of the source;
+int8 (n,), 0 where a sample is to be copied instead; float32 (n, 2), how far apart the subsamples of
+an output pixel lie; float32 (n, 2), how wide the exact filter of a sample that is shrunk along the
+axes is, else 0."""
 
 
 def stages_of(pixels: Sequence[PixelMap], channels: int) -> tuple[list[Stage], list[PixelMap]]:

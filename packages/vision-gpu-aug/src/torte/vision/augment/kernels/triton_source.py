@@ -28,6 +28,23 @@ def _fold(v, size, PADDING: tl.constexpr, CORNERS: tl.constexpr):  # noqa: N803
 
 
 @triton.jit
+def _centre(v, size, PADDING: tl.constexpr, CORNERS: tl.constexpr):  # noqa: N803
+    """Where the filter of an output pixel is centred; see antialiasing.py."""
+    if PADDING == 2:
+        v = tl.where((v < -0.5) | (v > size - 0.5), _fold(v, size, PADDING, CORNERS), v)
+    return tl.maximum(tl.minimum(v, size - 0.5), -0.5)
+
+
+@triton.jit
+def _share(v, wide, size, PADDING: tl.constexpr):  # noqa: N803
+    """How much of an output pixel counts: with zeros, what lies in the frame."""
+    if PADDING != 0:
+        return v * 0.0 + 1.0
+    before = tl.maximum(tl.minimum((v + 0.5) / wide + 0.5, 1.0), 0.0)
+    return before * tl.maximum(tl.minimum((size - 0.5 - v) / wide + 0.5, 1.0), 0.0)
+
+
+@triton.jit
 def _hat(distance):
     """Weight of a neighbour at this distance."""
     return tl.maximum(1.0 - tl.abs(distance), 0.0)
@@ -104,12 +121,47 @@ def _hue(values, channel, p):
 
 
 @triton.jit
-def augment_kernel(
+def _filtered(
+    image,
+    x,
+    y,
+    wide_x,
+    wide_y,
+    height,
+    width,
+    source_y,
+    source_x,
+    keep,
+    PADDING: tl.constexpr,  # noqa: N803
+    CORNERS: tl.constexpr,  # noqa: N803
+    BLOCK: tl.constexpr,  # noqa: N803
+):
+    """Pixels (BLOCK, 4) shrunk along the axes with the exact filter; see antialiasing.py."""
+    share = _share(x, wide_x, width * 1.0, PADDING) * _share(y, wide_y, height * 1.0, PADDING)
+    x, y = _centre(x, width * 1.0, PADDING, CORNERS), _centre(y, height * 1.0, PADDING, CORNERS)
+    left, above = tl.maximum(tl.ceil(x - wide_x), 0.0), tl.maximum(tl.ceil(y - wide_y), 0.0)
+    total = tl.zeros((BLOCK, 4), dtype=tl.float32)
+    weights = tl.zeros((BLOCK,), dtype=tl.float32)
+    for tap_y in range((2.0 * wide_y).to(tl.int32) + 2):
+        line = above + tap_y
+        beside = tl.where(line < height, _hat((line - y) / wide_y), 0.0)
+        for tap_x in range((2.0 * wide_x).to(tl.int32) + 2):
+            place = left + tap_x
+            weight = beside * tl.where(place < width, _hat((place - x) / wide_x), 0.0)
+            at = line.to(tl.int32) * source_y + place.to(tl.int32) * source_x
+            total += _neighbour(image, at[:, None], weight, keep)
+            weights += weight
+    return total * (share / weights)[:, None]
+
+
+@triton.jit
+def augment_kernel(  # noqa: C901 (its stages are unrolled)
     source,
     result,
     matrices,
     moves,
     spread,
+    widths,
     params,
     height,
     width,
@@ -150,6 +202,22 @@ def augment_kernel(
     if tl.load(moves + sample) == 0:
         place = row * source_y + column * source_x
         total += tl.load(image + place[:, None], mask=keep, other=0).to(tl.float32)
+    elif tl.load(widths + 2 * sample) > 0.0:
+        total += _filtered(
+            image,
+            m0 * column.to(tl.float32) + m2,
+            m4 * row.to(tl.float32) + m5,
+            tl.load(widths + 2 * sample),
+            tl.load(widths + 2 * sample + 1),
+            height,
+            width,
+            source_y,
+            source_x,
+            keep,
+            PADDING,
+            CORNERS,
+            BLOCK,
+        )
     else:
         for sub_y in tl.static_range(DENSITY):
             for sub_x in tl.static_range(DENSITY):

@@ -2,6 +2,7 @@ import random
 import subprocess
 import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -142,6 +143,46 @@ except UnknownNameError as error:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert "no model builder is registered as 'tests.word_model'" in done.stdout
+
+
+@model_builder("tests.filled_model")
+def filled_model(classes):
+    """Every filling for which PyTorch would import its compiler on the meta device."""
+    first, second = nn.Embedding(5, 4), nn.Linear(4, classes)
+    nn.init.kaiming_normal_(tensor=second.weight)
+    nn.init.normal_(tensor=second.bias)
+    with torch.no_grad():
+        for fill in ("log_normal_", "exponential_", "cauchy_"):
+            getattr(second.weight, fill)()
+        second.weight.geometric_(0.5)
+    return nn.Sequential(first, nn.Flatten(), second)
+
+
+EXPORTING = """
+import sys, torch
+sys.path[:0] = {path!r}
+sys.path.append({here!r})
+from test_export import filled_model
+from torte.data import DataLoader, DataLoaders
+from torte.learner import CrossEntropyLossFlat, Learner, load_learner
+data = [(torch.tensor([n % 5]), torch.tensor(n % 2)) for n in range(8)]
+loader = DataLoader(data, bs=4)
+dls = DataLoaders(loader, loader)
+learn = Learner(dls, filled_model(2), CrossEntropyLossFlat(), path={folder!r})
+learn.fit(1)
+again = load_learner(learn.export())
+print(torch.equal(again.predict(data[0][0])[2], learn.predict(data[0][0])[2]))
+print("torch._dynamo" in sys.modules)
+"""
+
+
+def test_exporting_and_loading_import_no_compiler(tmp_path):
+    fields = {"path": [p for p in sys.path if p], "folder": str(tmp_path)}
+    script = EXPORTING.format(here=str(Path(__file__).parent), **fields)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split()[-2:] == ["True", "False"]
 
 
 def test_labellers_do_not_hinder(tmp_path):

@@ -47,8 +47,9 @@ def test_parts_of_a_table_have_their_usual_names(table) -> None:
     assert table.y.tolist() == [0, 1] * 4
 
 
-def test_y_is_the_target_whatever_another_column_is_called(df) -> None:
-    table = TabularPandas(df, [Categorify], ["kind"], ["count"], "size", y_block=CategoryBlock())
+@pytest.mark.parametrize("block", [CategoryBlock(), CategoryBlock], ids=["made", "to be made"])
+def test_y_is_the_target_whatever_another_column_is_called(df, block) -> None:
+    table = TabularPandas(df, [Categorify], ["kind"], ["count"], "size", y_block=block)
     assert table.y.tolist() == (df["size"] - 1).tolist()
     with pytest.raises(AttributeError, match="'y'"):
         _ = TabularPandas(df.drop(columns="y"), [Categorify], ["kind"], ["count"]).y

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from torte.data.state import describe_loaders, rebuild_loaders
 from torte.dispatch import (
@@ -41,6 +42,13 @@ from torte.learner.state import rng_restored
 __all__ = ["ExportError", "export_learner", "load_learner", "model_builder"]
 
 EXPORT = "learner"
+
+_FILLS = frozenset(
+    {
+        *(nn.init.normal_, torch.Tensor.normal_, torch.Tensor.log_normal_),
+        *(torch.Tensor.exponential_, torch.Tensor.cauchy_, torch.Tensor.geometric_),
+    }
+)
 
 
 class ExportError(ValueError):
@@ -125,11 +133,26 @@ def _tensors(model: nn.Module) -> list[tuple[str, torch.Tensor]]:
     return [(k, v) for k, v in model_state(model).items() if isinstance(v, torch.Tensor)]
 
 
+class _Unfilled(TorchFunctionMode):
+    """Draws no numbers for tensors without memory: PyTorch imports its compiler to do so."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Return the tensor as it is where the call would fill it."""
+        kwargs = kwargs or {}
+        if func in _FILLS:
+            tensor = args[0] if args else kwargs["tensor"]
+            if tensor.is_meta:
+                return tensor
+        return func(*args, **kwargs)
+
+
 def _sketch(recipe: dict[str, Any]) -> nn.Module:
     """Build a model for its shapes alone: without memory if the builder can be run that way."""
     with rng_restored():
         try:
-            with torch.device("meta"):
+            with torch.device("meta"), _Unfilled():
                 return build_model(recipe)
         except ModelRecipeError:
             return build_model(recipe)

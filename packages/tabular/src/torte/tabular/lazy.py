@@ -64,7 +64,7 @@ def fit_lazy(
                 f"FillMissing(shared={proc.shared}) cannot be fitted on a lazy frame: fit it on a "
                 "frame in memory, or take fill_strategy='constant'"
             )
-    labels = [name for name in table.y_names if _needs_labels(y_block, lazy, name)]
+    labels = [name for name in table.y_names if _needs_labels(table.target.block, lazy, name)]
     values = {name: _counted(lazy, name) for name in (*table.cat_names, *labels)}
     summaries = Summaries(_summaries_of(lazy, table), values)
     fit_on_summaries(table, summaries)

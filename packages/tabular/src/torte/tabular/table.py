@@ -74,7 +74,7 @@ class Tabular(TableParts):
         cat_names: str | Sequence[str] | None = None,
         cont_names: str | Sequence[str] | None = None,
         y_names: str | Sequence[str] | None = None,
-        y_block: TransformBlock | None = None,
+        y_block: TransformBlock | Callable[[], TransformBlock] | None = None,
         splits: Splits | None = None,
         do_setup: bool = True,
         device: Any = None,

@@ -1,6 +1,6 @@
 """The target columns of a table, and how they become numbers and come back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import narwhals.stable.v2 as nw
@@ -23,14 +23,18 @@ class Target:
 
     Args:
         names: The columns.
-        block: `CategoryBlock`, `RegressionBlock` or `MultiCategoryBlock(encoded=True)`; by default
-            numbers where every column is numeric, any number of labels at once where several
-            columns are all true or false, categories otherwise.
+        block: `CategoryBlock`, `RegressionBlock` or `MultiCategoryBlock(encoded=True)`, made or to
+            be made; by default numbers where every column is numeric, any number of labels at once
+            where several columns are all true or false, categories otherwise.
     """
 
-    def __init__(self, names: Sequence[str], block: TransformBlock | None = None) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        block: TransformBlock | Callable[[], TransformBlock] | None = None,
+    ) -> None:
         self.names = list(names)
-        self.block = block
+        self.block = block() if callable(block) else block
         self.encoders: list[Categorize] = []
         self.encoded: EncodedMultiCategorize | None = None
 

@@ -131,7 +131,7 @@ class ColumnStore:
         if not isinstance(known, Coded):
             known = coded_value(made)
             if known is None:
-                known = coded(self.series(name))
+                known = _coded(self.series(name))
             self._read[name] = known
         return known
 
@@ -196,6 +196,32 @@ class ColumnStore:
         store = ColumnStore(self.source, self.places[start:stop], made, self.backend)
         store._read = {name: _part(held, chosen) for name, held in self._read.items()}
         return store
+
+
+def _coded(series: nw.Series[Any]) -> Coded:
+    """Return a column of categories as codes and values.
+
+    Raises:
+        TypeError: A value is nothing that can be looked up (a list, say).
+    """
+    try:
+        if not series.dtype.is_nested():
+            return coded(series)
+        cause = None
+    except TypeError as error:
+        cause = error
+    for row, value in enumerate(series.to_list()):
+        try:
+            hash(value)
+        except TypeError:
+            raise TypeError(
+                f"column {series.name!r} holds {value!r} in place {row}, which cannot be a "
+                "category: make the values text, numbers or tuples, or leave the column out of "
+                "cat_names"
+            ) from cause
+    if cause is not None:
+        raise cause
+    return coded(series)
 
 
 def _part(values: Any, places: Places) -> Any:

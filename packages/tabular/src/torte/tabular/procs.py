@@ -19,6 +19,7 @@ import torch
 
 from torte.data.numeric import Normalize
 from torte.dispatch import InplaceTransform, L, serializable
+from torte.tabular.checks import beyond_float32, too_large
 from torte.tabular.medians import median
 from torte.tabular.sharing import Groups, column_groups, group_of
 from torte.tabular.table import Tabular
@@ -266,13 +267,15 @@ def _present(values: np.ndarray) -> np.ndarray:
 @Normalize
 def setups(self: Normalize, to: Tabular) -> None:
     """Learn mean and standard deviation of every continuous column, computed in float64."""
-    found = each(lambda name: _moments(to.numbers(name)), to.cont_names, len(to))
+    found = each(lambda name: _moments(name, to.numbers(name)), to.cont_names, len(to))
     self.mean = torch.tensor([mean for mean, _ in found], dtype=torch.float32)
     self.std = torch.tensor([std + 1e-7 for _, std in found], dtype=torch.float32)
 
 
-def _moments(values: np.ndarray) -> tuple[float, float]:
+def _moments(name: str, values: np.ndarray) -> tuple[float, float]:
     """Return mean and standard deviation of the numbers that are there."""
+    if (wrong := beyond_float32(values)).any():
+        raise too_large(name, values, wrong)
     if np.isnan(values).any():
         return float(np.nanmean(values)), float(np.nanstd(values))
     return float(values.mean()), float(values.std())

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from torte.data.blocks import TransformBlock
 from torte.dispatch import L, Pipeline, serializable
+from torte.tabular.checks import check_numbers
 from torte.tabular.coding import coded
 from torte.tabular.column_store import ColumnStore
 from torte.tabular.columns import df_shrink
@@ -131,9 +132,11 @@ class Tabular(TableParts):
 
     def setup(self) -> None:
         """Fit each proc on the training rows as the procs before it left them, then run it."""
+        given = self.store
         for proc in self.procs.fs:
             proc.setup(self.train)
             proc(self)
+        check_numbers(self.cont_names, self.store, given)
         if self.has_targets:
             self.target.fit(self.train.store)
             self.store = self.target.encode(self.store)
@@ -141,8 +144,10 @@ class Tabular(TableParts):
 
     def process(self) -> None:
         """Run the procs, fitted before, and encode the targets that are there."""
+        given = self.store
         for proc in self.procs.fs:
             proc(self)
+        check_numbers(self.cont_names, self.store, given)
         if self.has_targets:
             self.store = self.target.encode(self.store)
         self.is_processed = True
@@ -201,15 +206,12 @@ class Tabular(TableParts):
     def of_batch(self, parts: Sequence[Tensor]) -> "Tabular":
         """Return the rows of a batch (codes, numbers, targets) as a table like this one."""
         codes, *rest = parts
-        columns = {name: codes[:, place].numpy() for place, name in enumerate(self.cat_names)}
+        columns: dict[str, np.ndarray] = dict(zip(self.cat_names, codes.numpy().T, strict=True))
         if self.with_cont:
-            numbers = rest.pop(0)
-            columns |= {
-                name: numbers[:, place].numpy() for place, name in enumerate(self.cont_names)
-            }
+            columns |= zip(self.cont_names, rest.pop(0).numpy().T, strict=True)
         if rest:
             targets = rest[0].reshape(len(rest[0]), -1)
-            columns |= {name: targets[:, place].numpy() for place, name in enumerate(self.y_names)}
+            columns |= zip(self.y_names, targets.numpy().T, strict=False)
         # In the order of the frame; what it lacks (a target that was predicted) comes last.
         known = [name for name in self.store.names if name in columns]
         held = {name: columns[name] for name in dict.fromkeys([*known, *columns])}

@@ -18,6 +18,7 @@ def test_processes_agree_with_one(world, tmp_path):
         jobs.reductions,
         jobs.freezing,
         jobs.batchnorm,
+        jobs.layouts,
         jobs.starting_apart,
         jobs.tiny_validation,
     )

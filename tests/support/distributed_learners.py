@@ -529,6 +529,28 @@ def batchnorm(rank, world, folder):
     same_everywhere(learn.model[1].running_mean.tolist())
 
 
+def layouts(rank, world, folder):
+    """FSDP2 shards dense parameters alone: channels-last ones are so again afterwards."""
+
+    def net():
+        torch.manual_seed(0)
+        convs = [nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 6, 3, padding=1)]
+        model = nn.Sequential(nn.Unflatten(1, (3, 1, 1)), *convs, nn.Flatten(), nn.Linear(6, 1))
+        return model.to(memory_format=torch.channels_last)
+
+    learn, alone = learner(model=net()), learner(model=net())
+    with learn.alone():
+        learn.fit(1)  # so that the optimizer has a state of the same layout
+    alone.fit(1)
+    strides = {name: p.stride() for name, p in learn.model.named_parameters()}
+    assert not learn.model[3].weight.is_contiguous()
+    with learn.distributed("fsdp2"):
+        cycle(learn)
+    cycle(alone)
+    compare(learn, alone)
+    assert {name: p.stride() for name, p in learn.model.named_parameters()} == strides
+
+
 def fastai_names(rank, world, folder):
     assert (rank_distrib(), num_distrib()) == (rank, world)
     order = folder / "order"

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from torte.optim.errors import ParameterError, UnknownHyperError
 from torte.optim.groups import checked_hyper, spread
-from torte.optim.shards import fitted, is_sharded, whole
+from torte.optim.shards import fitted, is_sharded, strided_like, whole
 
 __all__ = ["GroupedOptimizer", "HyperView"]
 
@@ -219,7 +219,9 @@ class GroupedOptimizer(torch.optim.Optimizer):
         self._structure_changed()
 
     def _laid_out(self, value: Tensor, parameter: Tensor) -> Tensor:
-        return fitted(value, parameter) if is_sharded(parameter) else whole(value)
+        if is_sharded(parameter):
+            return fitted(value, parameter)
+        return strided_like(whole(value), parameter)
 
     # -- freezing -------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from torte.optim.lazy import rows_plan
 from torte.optim.model_stats import model_totals, no_totals
 from torte.optim.rules import RuleFunction
 from torte.optim.saving import matched_hypers, matched_state
-from torte.optim.shards import is_sharded, sharded_like, whole
+from torte.optim.shards import is_sharded, sharded_like, strided_like, whole
 from torte.optim.torch_names import HyperGroup, undecorated
 
 __all__ = ["Optimizer"]
@@ -169,7 +169,9 @@ class Optimizer(GroupedOptimizer):
             hook(self)
 
     def _laid_out(self, value: Tensor, parameter: Tensor) -> Tensor:
-        return sharded_like(value, parameter) if is_sharded(parameter) else whole(value)
+        if is_sharded(parameter):
+            return sharded_like(value, parameter)
+        return strided_like(whole(value), parameter)
 
     def __getstate__(self) -> dict[str, Any]:
         own = ("engine", "rules", "frozen_idx", "lazy_rows", "_hyper_names", "_kept")

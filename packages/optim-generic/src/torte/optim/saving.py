@@ -3,11 +3,10 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from torte.optim.errors import StateMismatchError
-from torte.optim.shards import is_sharded, sharded_like
+from torte.optim.shards import is_sharded, sharded_like, strided_like
 
 __all__ = ["matched_hypers", "matched_state"]
 
@@ -135,7 +134,4 @@ def _own_copy(value: Tensor, parameter: Tensor) -> Tensor:
     copied = value.detach().to(parameter.device, copy=True)
     if is_sharded(parameter):
         return sharded_like(copied, parameter)
-    if copied.shape == parameter.shape and copied.stride() != parameter.stride():
-        strided = torch.empty_like(parameter, dtype=copied.dtype, requires_grad=False)
-        return strided.copy_(copied)
-    return copied
+    return strided_like(copied, parameter)

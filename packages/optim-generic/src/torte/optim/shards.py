@@ -3,9 +3,18 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
-__all__ = ["fitted", "is_sharded", "local", "map_tensors_in", "sharded_like", "whole"]
+__all__ = [
+    "fitted",
+    "is_sharded",
+    "local",
+    "map_tensors_in",
+    "sharded_like",
+    "strided_like",
+    "whole",
+]
 
 
 def is_sharded(value: Any) -> bool:
@@ -25,7 +34,15 @@ def sharded_like(value: Tensor, like: Tensor) -> Tensor:
 
     assert isinstance(like, DTensor)
     placements = like.placements if value.dim() else [Replicate()] * like.device_mesh.ndim
-    return distribute_tensor(value, like.device_mesh, placements, src_data_rank=None)
+    # Shards are dense row by row, and states are stepped through memory along with them.
+    return distribute_tensor(value.contiguous(), like.device_mesh, placements, src_data_rank=None)
+
+
+def strided_like(value: Tensor, like: Tensor) -> Tensor:
+    """`value` in the memory format of `like` (channels-last, say), if it is of its shape."""
+    if value.shape != like.shape or value.stride() == like.stride():
+        return value
+    return torch.empty_like(like, dtype=value.dtype, requires_grad=False).copy_(value)
 
 
 def whole(value: Tensor) -> Tensor:

@@ -193,6 +193,7 @@ class FullyShardedDataParallel(Strategy):
         self.shard, self.kwargs = shard, kwargs
         self._twin: Any = None
         self._flags: list[bool] = []
+        self._strides: dict[str, tuple[int, ...]] = {}
 
     def enter(self, learn: Any) -> None:
         """Give the Learner a sharded twin of its model."""
@@ -204,6 +205,9 @@ class FullyShardedDataParallel(Strategy):
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
 
+        self._strides = {name: p.stride() for name, p in model.named_parameters()}
+        for parameter in model.parameters():  # all that PyTorch shards, whatever its layout was
+            parameter.data = parameter.data.contiguous()
         tensors = [*model.parameters(), *model.buffers()]
         twin: Any = copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
         kind = next((p.device.type for p in model.parameters()), "cpu")
@@ -260,7 +264,9 @@ class FullyShardedDataParallel(Strategy):
         _gather_no_more(twin)
         sharded = dict(twin.named_parameters(remove_duplicate=False))
         for name, parameter in model.named_parameters():
-            parameter.data = whole(sharded[name].detach()).clone()
+            value = whole(sharded[name].detach())
+            laid_out = value.new_empty_strided(value.shape, self._strides[name])
+            parameter.data = laid_out.copy_(value)
             parameter.requires_grad_(sharded[name].requires_grad)
             parameter.grad = None
         _copy_attributes(twin, model)

@@ -28,6 +28,7 @@ __all__ = [
     "print_facts",
     "print_table",
     "record",
+    "seconds",
     "timing",
     "versions",
 ]
@@ -141,6 +142,14 @@ def versions(*distributions: str) -> str:
     return ", ".join(found)
 
 
+def seconds(value: float) -> str:
+    """A time in the unit that suits it."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value * 1e9:.3g} ns"
+
+
 def print_table(
     title: str,
     timings: dict[str, Timing],
@@ -148,7 +157,7 @@ def print_table(
     absent: tuple[str, ...] = (),
     budget: float | None = None,
 ) -> None:
-    """Print times in µs, and ratios of the fastest times to a reference.
+    """Print times, and ratios of the fastest times to a reference.
 
     Args:
         title: what was measured.
@@ -169,11 +178,11 @@ def print_table(
     print(f"  {'':36}{'fastest':>12}{'median':>12}{'ratio':>9}")  # noqa: T201
     for name, timing in timings.items():
         ratio = timing.fastest / timings[reference].fastest
-        cells = f"{timing.fastest * 1e6:>9.3f} µs{timing.median * 1e6:>9.3f} µs{ratio:>9.2f}"
+        cells = f"{seconds(timing.fastest):>12}{seconds(timing.median):>12}{ratio:>9.2f}"
         verdict = ""
         if budget is not None and name.startswith("torte"):
             kept = "kept" if timing.fastest <= budget else "MISSED"
-            verdict = f"   budget {budget * 1e6:.3f} µs: {kept}"
+            verdict = f"   budget {seconds(budget)}: {kept}"
         print(f"  {name:36}{cells}{verdict}")  # noqa: T201
     for name in absent:
         print(f"  {name:36}      absent")  # noqa: T201

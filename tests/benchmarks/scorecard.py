@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from common import seconds
+
 __all__ = ["Part", "keep", "kept", "write_page"]
 
 Record = dict[str, Any]
@@ -75,14 +77,6 @@ def accelerator() -> str:
     if torch.cuda.is_available():
         return f"GPU: {torch.cuda.get_device_name()}."
     return "GPU: none here, so nothing that needs one was run."
-
-
-def seconds(value: float) -> str:
-    """A time in the unit that suits it."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if value >= size:
-            return f"{value / size:.3g} {unit}"
-    return f"{value * 1e9:.3g} ns"
 
 
 def table(record: Record) -> Iterator[str]:
